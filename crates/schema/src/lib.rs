@@ -1,1 +1,21 @@
-//! placeholder
+//! What both ends of Rowbridge must agree on: names, positions, tables and values, the wire, signatures and
+//! configuration. No I/O and no runtime, so that either end can be used and tested alone.
+
+pub mod cell;
+pub mod class;
+pub mod name;
+pub mod pattern;
+pub mod position;
+pub mod secret;
+pub mod signature;
+pub mod sql;
+pub mod table;
+pub mod wire;
+
+pub use cell::{Cell, Class as StorageClass};
+pub use class::{Class, Classified};
+pub use name::{EndpointName, NameError, SourceId, StreamName};
+pub use pattern::TablePatterns;
+pub use position::{Offset, Position, PositionError};
+pub use secret::{Secret, SigningKey, SigningKeyError};
+pub use table::{Column, Dialect, TableDef, TableId, TableName, TypeDefinition};
