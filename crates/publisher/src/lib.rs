@@ -1,1 +1,5 @@
-//! placeholder
+//! The publishing end: capture, snapshot, journal, lanes.
+
+pub mod capture;
+pub mod journal;
+pub mod snapshot;

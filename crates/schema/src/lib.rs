@@ -3,6 +3,7 @@
 
 pub mod cell;
 pub mod class;
+pub mod config;
 pub mod name;
 pub mod pattern;
 pub mod position;

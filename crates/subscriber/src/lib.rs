@@ -1,1 +1,3 @@
-//! placeholder
+//! The receiving end: receive, verify, plan, apply.
+
+pub mod apply;

@@ -1,0 +1,95 @@
+//! Capture: committed changes of a source, in commit order, as encoded blocks.
+
+use std::future::Future;
+
+use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
+
+use crate::journal::{Block, Resume};
+
+/// What identifies a transaction to a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TxToken {
+    /// PostgreSQL: low 32 bits of the top-level transaction id.
+    Xid(u32),
+    /// The commit's own offset (SQLite: change-log id).
+    Offset(Offset),
+}
+
+/// A key as the canonical texts of its columns, in key order.
+pub type Key = Vec<String>;
+
+/// A change of a watched table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedKey {
+    /// The table.
+    pub table: TableName,
+    /// The key, old or new; empty when the whole table changed (TRUNCATE).
+    pub key: Key,
+    /// The new row was not sent whole (unchanged TOAST), so that the change cannot stand for the row of a snapshot.
+    pub partial: bool,
+}
+
+/// A block with what a snapshot needs to know of it.
+#[derive(Debug)]
+pub struct CapturedBlock {
+    /// The encoded changes.
+    pub block: Block,
+    /// Its transaction.
+    pub token: TxToken,
+    /// Keys changed in watched tables.
+    pub changed: Vec<ChangedKey>,
+}
+
+/// What capture yields.
+#[derive(Debug)]
+pub enum Captured {
+    /// Changes.
+    Block(Box<CapturedBlock>),
+    /// Nothing for us up to here: an idle or unrelated source moved on.
+    Advanced {
+        /// Everything below is in the stream.
+        at: Offset,
+        /// Where the source may be confirmed when all blocks before are durable.
+        resume: Resume,
+    },
+    /// A table appeared, or an existing one now matches: it needs a snapshot. Follows what was captured before it.
+    TableAdded(TableDef),
+}
+
+/// One source, one reader.
+///
+/// Contract: blocks come in commit order with rising positions; after a reconnect or restart the same changes have the
+/// same positions. A row event that is not understood is an error, never skipped.
+pub trait Capture: Send {
+    /// Why capture stopped; classed.
+    type Error: std::error::Error + rowbridge_schema::Classified + Send + Sync + 'static;
+
+    /// Which database this is.
+    fn source(&self) -> &SourceId;
+
+    /// The next piece of the stream. Waits while the source is idle. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = Result<Captured, Self::Error>> + Send;
+
+    /// Everything up to `resume` is safe elsewhere: the source may forget it. Called often; cheap.
+    fn confirm(&mut self, resume: &Resume) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Asks the source to say soon how far it is, for a waiting snapshot.
+    fn hurry(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Tables whose changed keys are reported and whose updates may meet missing rows (a snapshot is under way).
+    fn watch(&mut self, tables: &[TableName]);
+
+    /// The end of the source's log, to find positions that started over.
+    fn end(&mut self) -> impl Future<Output = Result<Offset, Self::Error>> + Send;
+}
+
+/// Where a capture begins.
+#[derive(Debug, Clone, Default)]
+pub struct CaptureStart {
+    /// Epoch of the positions to make.
+    pub epoch: u32,
+    /// Last position in the journal; changes up to here are replays, dropped by the journal.
+    pub last: Option<Position>,
+    /// Last durable resume point.
+    pub resume: Option<Resume>,
+}

@@ -1,0 +1,243 @@
+//! Configuration as checked types: what the rest of the program may rely on. The loader turns one TOML file into a
+//! [`Config`] or into all of its errors at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use crate::name::{EndpointName, StreamName};
+use crate::pattern::TablePatterns;
+use crate::secret::{Secret, SigningKey};
+
+/// One file: either end or both.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[publisher]`, `[source]`, `[journal]`, `[[endpoint]]`.
+    pub publisher: Option<PublisherConfig>,
+    /// `[subscriber]`, `[target]`, `[[receive]]`, `[[map]]`.
+    pub subscriber: Option<SubscriberConfig>,
+    /// `[admin]`; no listener if left out.
+    pub admin: Option<AdminConfig>,
+    /// How long a stop may take to finish the delivery in flight.
+    pub shutdown_grace: Duration,
+}
+
+/// The publishing end.
+#[derive(Debug, Clone)]
+pub struct PublisherConfig {
+    /// Namespace of positions.
+    pub stream: StreamName,
+    /// Journal and history.
+    pub state_dir: PathBuf,
+    /// Where changes come from.
+    pub source: SourceConfig,
+    /// The journal's bounds.
+    pub journal: JournalConfig,
+    /// Receivers, at least one, names unique.
+    pub endpoints: Vec<EndpointConfig>,
+}
+
+/// Which database, by which driver.
+#[derive(Debug, Clone)]
+pub enum DatabaseUrl {
+    /// `postgres://`
+    Postgres(PostgresUrl),
+    /// `sqlite:/path`
+    Sqlite(PathBuf),
+}
+
+/// How a PostgreSQL connection is protected; the names are libpq's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// TLS if the server offers it; nothing is verified.
+    Prefer,
+    /// TLS, nothing is verified.
+    Require,
+    /// TLS, the certificate's chain is verified.
+    VerifyCa,
+    /// TLS, chain and host name are verified.
+    VerifyFull,
+}
+
+/// A parsed `postgres://` URL.
+#[derive(Debug, Clone)]
+pub struct PostgresUrl {
+    /// Host name, address, or the folder of a unix socket (starts with `/`).
+    pub host: String,
+    /// Port, 5432 if left out.
+    pub port: u16,
+    /// Role.
+    pub user: String,
+    /// Password.
+    pub password: Option<Secret>,
+    /// Database; the role's name if left out.
+    pub database: String,
+    /// `?sslmode=`; `verify-full` if left out, `prefer` on loopback and unix sockets.
+    pub ssl_mode: SslMode,
+    /// `?sslrootcert=`: PEM file of the authorities to trust instead of the system's.
+    pub ssl_root_cert: Option<PathBuf>,
+}
+
+/// Whether existing rows are sent before changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Existing rows first (default).
+    Initial,
+    /// Only changes from now on.
+    Never,
+}
+
+/// `[source]`
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    /// Which database.
+    pub database: DatabaseUrl,
+    /// Which tables.
+    pub tables: TablePatterns,
+    /// Existing rows?
+    pub snapshot: SnapshotMode,
+    /// PostgreSQL slot; `rowbridge_STREAM` with `-` as `_`.
+    pub slot: String,
+    /// PostgreSQL publication; `rowbridge_STREAM` with `-` as `_`. The one for tables without identity adds `_inserts`.
+    pub publication: String,
+    /// Bytes up to which a source transaction is applied whole.
+    pub max_transaction: u64,
+    /// SQLite: most rows that the change log may hold before it marks itself overflowed.
+    pub max_log_rows: u64,
+}
+
+/// When the source may forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfirmPolicy {
+    /// When the change is on the journal's disk.
+    Journaled,
+    /// When every bridge endpoint has committed it.
+    Delivered,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone)]
+pub struct JournalConfig {
+    /// Most bytes of segments.
+    pub max_bytes: u64,
+    /// How long delivered blocks stay.
+    pub retain: Duration,
+    /// When the source may forget.
+    pub confirm: ConfirmPolicy,
+}
+
+/// Where a new endpoint begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the existing rows (default of `bridge`).
+    Snapshot,
+    /// With the next change.
+    Now,
+}
+
+/// `[[endpoint]]`
+#[derive(Debug, Clone)]
+pub struct EndpointConfig {
+    /// Names the lane.
+    pub name: EndpointName,
+    /// Where to POST.
+    pub url: Url,
+    /// Signing keys, the newest first; two while rotating.
+    pub secrets: Vec<SigningKey>,
+    /// Which of the captured tables; all if left out.
+    pub tables: TablePatterns,
+    /// Non-public networks that the URL's host may resolve to.
+    pub allow_networks: Vec<IpNet>,
+    /// PEM file of authorities to trust besides the system's.
+    pub ca: Option<PathBuf>,
+    /// Covers the whole exchange of one attempt.
+    pub timeout: Duration,
+    /// Where it begins.
+    pub start: Start,
+}
+
+/// The receiving end.
+#[derive(Debug, Clone)]
+pub struct SubscriberConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Peers whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where rows go.
+    pub target: TargetConfig,
+    /// Routes, at least one; paths and streams unique.
+    pub receives: Vec<ReceiveConfig>,
+    /// Deviations from "every table under its own name".
+    pub maps: Vec<MapConfig>,
+}
+
+/// `[target]`
+#[derive(Debug, Clone)]
+pub struct TargetConfig {
+    /// Which database.
+    pub database: DatabaseUrl,
+    /// Make missing schemas and tables.
+    pub create: bool,
+}
+
+/// `[[receive]]`
+#[derive(Debug, Clone)]
+pub struct ReceiveConfig {
+    /// Exact path, starts with `/`.
+    pub path: String,
+    /// Whose deliveries are taken here.
+    pub stream: StreamName,
+    /// Accepted keys.
+    pub secrets: Vec<SigningKey>,
+    /// Peers that may send; any with a valid signature if `None`.
+    pub allow_from: Option<Vec<IpNet>>,
+    /// Largest body, on the wire and inflated.
+    pub max_body: u64,
+    /// How far a timestamp may be off.
+    pub tolerance: Duration,
+}
+
+/// What a delete does at the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeletePolicy {
+    /// The row goes.
+    Hard,
+    /// The row stays, this column gets the time of the delete.
+    Soft(String),
+    /// Nothing.
+    Ignore,
+}
+
+/// What becomes of one column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnMap {
+    /// `note = false`
+    Drop,
+    /// `customer_id = "client_id"`
+    Rename(String),
+}
+
+/// `[[map]]`
+#[derive(Debug, Clone)]
+pub struct MapConfig {
+    /// Raw `schema.table` at the source.
+    pub from: String,
+    /// Raw `schema.table` or `table` at the target.
+    pub to: String,
+    /// Columns that differ.
+    pub columns: Vec<(String, ColumnMap)>,
+    /// What a delete does.
+    pub delete: DeletePolicy,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub listen: SocketAddr,
+}
