@@ -1,0 +1,4 @@
+//! Capture from PostgreSQL by logical replication.
+
+pub mod pgoutput;
+pub mod walsender;
