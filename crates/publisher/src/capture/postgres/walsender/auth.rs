@@ -16,20 +16,13 @@ use super::wire::{Parameters, Wire};
 
 const MALFORMED: ProtocolError = ProtocolError::Malformed { what: "authentication request" };
 
-/// What a secure connection gives for channel binding.
-pub(super) struct Binding {
-    /// The connection is under TLS.
-    pub(super) tls: bool,
-    /// Data for `tls-server-end-point`, where the certificate has it.
-    pub(super) server_end_point: Option<Vec<u8>>,
-}
-
-/// Answers authentication requests until the server is content.
+/// Answers authentication requests until the server is content. `end_point` is the connection's data for channel
+/// binding, see [`server_end_point`].
 pub(super) async fn login<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     parameters: &mut Parameters,
     options: &ConnectOptions,
-    binding: Binding,
+    end_point: Option<Vec<u8>>,
 ) -> Result<(), WalsenderError> {
     loop {
         let (method, mut body) = request(wire, parameters).await?;
@@ -42,7 +35,7 @@ pub(super) async fn login<S: AsyncRead + AsyncWrite + Unpin>(
                 let hash = md5_hash(options.user.as_bytes(), password(options)?.as_bytes(), salt);
                 send_password(wire, hash.as_bytes()).await?;
             }
-            10 => return scram(wire, parameters, options, binding, body).await,
+            10 => return scram(wire, parameters, options, end_point, body).await,
             method => return Err(AuthError::UnsupportedMethod { method }.into()),
         }
     }
@@ -88,7 +81,7 @@ async fn scram<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
     parameters: &mut Parameters,
     options: &ConnectOptions,
-    binding: Binding,
+    end_point: Option<Vec<u8>>,
     mut offer: Bytes,
 ) -> Result<(), WalsenderError> {
     let mut offered = Vec::new();
@@ -99,7 +92,7 @@ async fn scram<S: AsyncRead + AsyncWrite + Unpin>(
         }
         offered.push(String::from_utf8_lossy(&mechanism).into_owned());
     }
-    let (mechanism, channel) = choose(&offered, binding)?;
+    let (mechanism, channel) = choose(&offered, end_point)?;
     let failed = |source| AuthError::Scram { source };
     let mut exchange = ScramSha256::new(password(options)?.as_bytes(), channel);
     frontend::sasl_initial_response(mechanism, exchange.message(), wire.output()).map_err(failed)?;
@@ -129,13 +122,16 @@ async fn step<S: AsyncRead + AsyncWrite + Unpin>(
 
 /// The strongest mechanism both sides have. RFC 5802, section 6: a client that could bind but is not offered to says
 /// so in the signed exchange, so that nobody in between can hide the offer.
-fn choose(offered: &[String], binding: Binding) -> Result<(&'static str, ChannelBinding), AuthError> {
+fn choose(
+    offered: &[String],
+    end_point: Option<Vec<u8>>,
+) -> Result<(&'static str, ChannelBinding), AuthError> {
     let has = |mechanism: &str| offered.iter().any(|name| name == mechanism);
-    match binding.server_end_point {
+    match end_point {
         Some(data) if has(SCRAM_SHA_256_PLUS) => {
             Ok((SCRAM_SHA_256_PLUS, ChannelBinding::tls_server_end_point(data)))
         }
-        Some(_) if has(SCRAM_SHA_256) && binding.tls => Ok((SCRAM_SHA_256, ChannelBinding::unrequested())),
+        Some(_) if has(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, ChannelBinding::unrequested())),
         _ if has(SCRAM_SHA_256) => Ok((SCRAM_SHA_256, ChannelBinding::unsupported())),
         _ => Err(AuthError::UnsupportedMechanism { offered: offered.to_vec() }),
     }
@@ -195,8 +191,12 @@ fn der(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::time::Duration;
 
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::connect::TlsMode;
     use super::*;
 
     /// A certificate as far as it is read here: a long-form length, a body, an algorithm, a signature.
@@ -237,24 +237,96 @@ mod tests {
 
     #[test]
     fn mechanism_choice() {
-        let pick = |offered: &[&str], tls, data: Option<Vec<u8>>| {
+        let pick = |offered: &[&str], data: Option<Vec<u8>>| {
             let offered: Vec<String> = offered.iter().map(|&name| name.to_owned()).collect();
-            let (name, channel) = choose(&offered, Binding { tls, server_end_point: data })?;
+            let (name, channel) = choose(&offered, data)?;
             let first = String::from_utf8(ScramSha256::new(b"", channel).message().to_vec()).unwrap();
             Ok::<_, AuthError>((name, first.split(',').next().unwrap().to_owned()))
         };
         let both = [SCRAM_SHA_256, SCRAM_SHA_256_PLUS];
         assert_eq!(
-            pick(&both, true, Some(vec![1])).unwrap(),
+            pick(&both, Some(vec![1])).unwrap(),
             (SCRAM_SHA_256_PLUS, "p=tls-server-end-point".into())
         );
-        assert_eq!(pick(&both, true, None).unwrap(), (SCRAM_SHA_256, "n".into()));
-        assert_eq!(pick(&[SCRAM_SHA_256], true, Some(vec![1])).unwrap(), (SCRAM_SHA_256, "y".into()));
-        assert_eq!(pick(&[SCRAM_SHA_256], false, None).unwrap(), (SCRAM_SHA_256, "n".into()));
+        assert_eq!(pick(&both, None).unwrap(), (SCRAM_SHA_256, "n".into()));
+        assert_eq!(pick(&[SCRAM_SHA_256], Some(vec![1])).unwrap(), (SCRAM_SHA_256, "y".into()));
+        assert_eq!(pick(&[SCRAM_SHA_256], None).unwrap(), (SCRAM_SHA_256, "n".into()));
         assert!(matches!(
-            pick(&["OAUTHBEARER"], true, Some(vec![1])),
+            pick(&["OAUTHBEARER"], Some(vec![1])),
             Err(AuthError::UnsupportedMechanism { offered }) if offered == ["OAUTHBEARER"]
         ));
+    }
+
+    /// Logs in at a peer that sends these authentication requests, each after the first once it got an answer.
+    /// Gives the result and what the peer was sent.
+    async fn against(
+        password: Option<&str>,
+        requests: Vec<Vec<u8>>,
+    ) -> (Result<(), WalsenderError>, Vec<u8>) {
+        let (client, mut server) = tokio::io::duplex(1024);
+        let options = ConnectOptions {
+            host: "db".into(),
+            port: 5432,
+            user: "md5_user".into(),
+            password: password.map(Into::into),
+            database: "shop".into(),
+            application_name: "rowbridge".into(),
+            tls: TlsMode::Disable,
+            connect_timeout: Duration::from_secs(5),
+        };
+        let peer = tokio::spawn(async move {
+            let mut got = Vec::new();
+            for request in requests {
+                let mut message = vec![b'R'];
+                message.extend_from_slice(&u32::try_from(request.len() + 4).unwrap().to_be_bytes());
+                message.extend_from_slice(&request);
+                server.write_all(&message).await.unwrap();
+                let mut answer = [0; 1024];
+                let length = server.read(&mut answer).await.unwrap();
+                got.extend_from_slice(&answer[..length]);
+            }
+            got
+        });
+        let mut wire = Wire::new(client);
+        let result = login(&mut wire, &mut Parameters::default(), &options, None).await;
+        drop(wire);
+        (result, peer.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn trust_and_passwords() {
+        let ok = || vec![0; 4];
+        let (result, sent) = against(None, vec![ok()]).await;
+        result.unwrap();
+        assert_eq!(sent, b"");
+        let (result, sent) = against(Some("x y"), vec![vec![0, 0, 0, 3], ok()]).await;
+        result.unwrap();
+        assert_eq!(sent, b"p\0\0\0\x08x y\0");
+        let (result, sent) =
+            against(Some("password"), vec![vec![0, 0, 0, 5, 0x2a, 0x3d, 0x8f, 0xe0], ok()]).await;
+        result.unwrap();
+        assert_eq!(sent, b"p\0\0\0\x28md562af4dd09bbb41884907a838a3233294\0");
+    }
+
+    #[tokio::test]
+    async fn logins_that_cannot_be() {
+        let sasl = b"\0\0\0\x0aSCRAM-SHA-256\0\0".to_vec();
+        let (result, _) = against(None, vec![sasl.clone()]).await;
+        assert!(matches!(result, Err(WalsenderError::Auth(AuthError::PasswordMissing { .. }))), "{result:?}");
+        let (result, _) = against(Some("x"), vec![vec![0, 0, 0, 7]]).await;
+        assert!(
+            matches!(result, Err(WalsenderError::Auth(AuthError::UnsupportedMethod { method: 7 }))),
+            "{result:?}"
+        );
+        let (result, _) = against(Some("x"), vec![sasl.clone(), vec![0; 4]]).await;
+        assert!(matches!(result, Err(WalsenderError::Auth(AuthError::ServerNotProven))), "{result:?}");
+        let (result, _) =
+            against(Some("x"), vec![sasl.clone(), b"\0\0\0\x0br=other,s=AA==,i=1".to_vec()]).await;
+        assert!(matches!(result, Err(WalsenderError::Auth(AuthError::Scram { .. }))), "{result:?}");
+        for end in 0..sasl.len() {
+            let (result, _) = against(Some("x"), vec![sasl[..end].to_vec()]).await;
+            assert!(matches!(result, Err(WalsenderError::Protocol(_))), "{end}: {result:?}");
+        }
     }
 
     proptest! {

@@ -2,11 +2,12 @@
 
 use bytes::{Buf, Bytes};
 use postgres_protocol::message::frontend;
+use tokio::time::timeout;
 
 use super::super::pgoutput::Tag;
 use super::connect::zero_byte;
 use super::error::{ProtocolError, WalsenderError};
-use super::{ReplicationStream, Walsender};
+use super::{CLOSE_WAIT, ReplicationStream, Walsender};
 
 /// The most that all rows of one answer may take. Commands here answer with a few rows; tables are read elsewhere.
 pub const ANSWER_MAX_BYTES: usize = 16 << 20;
@@ -78,7 +79,7 @@ impl Walsender {
     ///
     /// Waits for every transaction that is open now, without a limit of its own; on an idle standby also for the
     /// primary to log its running transactions. Make the publication first: changes are decoded with the catalog of
-    /// their time. Errors: 42710 the slot exists, 53400 no free slot, 55000 `wal_level` is not `logical`.
+    /// their time. Errors: XX000 or 42601 an option is too new for the server, 42710 the slot exists, 53400 no free slot, 55000 `wal_level` is not `logical`.
     pub async fn create_slot(
         &mut self,
         name: &str,
@@ -101,8 +102,17 @@ impl Walsender {
         self.simple_query(&format!("DROP_REPLICATION_SLOT {}{wait}", quote_identifier(name))).await.map(drop)
     }
 
+    /// Ends the session in order; otherwise the server logs a broken connection. A dropped one is as good.
+    pub async fn close(mut self) {
+        frontend::terminate(self.wire.output());
+        // Whoever is gone already need not be told.
+        let _ = timeout(CLOSE_WAIT, self.wire.flush()).await;
+        let _ = timeout(CLOSE_WAIT, self.wire.shutdown()).await;
+    }
+
     /// Runs SQL or a replication command and gives the rows of all its statements, values as text.
     ///
+    /// The session's `search_path` is empty: qualify every name outside `pg_catalog`.
     /// Errors: a server error leaves the connection usable. More than [`ANSWER_MAX_BYTES`] of rows is an error.
     /// Cancel safety: not cancel safe; after a dropped call every later one fails with
     /// [`ProtocolError::OutOfStep`].

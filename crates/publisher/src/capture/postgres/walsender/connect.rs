@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::super::pgoutput::Tag;
 use super::Walsender;
-use super::auth::{self, Binding};
+use super::auth;
 use super::error::{ProtocolError, WalsenderError};
 use super::transport::Transport;
 use super::wire::{Parameters, Wire};
@@ -113,7 +113,7 @@ const SETTINGS: [(&str, &str); 11] = [
 const NEWER_TIMEOUTS: &str = "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings \
      WHERE name IN ('idle_session_timeout', 'transaction_timeout')";
 
-/// Settings that the server reports by itself, and so can be checked for free. Each is compared up to this prefix.
+/// Settings that the server reports by itself, and so can be checked for free.
 const REPORTED: [(&str, &str); 5] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO, YMD"),
@@ -142,7 +142,7 @@ impl Walsender {
 
 async fn establish(options: &ConnectOptions) -> Result<Walsender, WalsenderError> {
     let mut wire = Wire::new(Transport::open(options).await?);
-    let binding = Binding { tls: wire.stream().is_tls(), server_end_point: wire.stream().server_end_point() };
+    let end_point = wire.stream().server_end_point();
     let identity = [
         ("user", options.user.as_str()),
         ("database", options.database.as_str()),
@@ -153,7 +153,7 @@ async fn establish(options: &ConnectOptions) -> Result<Walsender, WalsenderError
         .map_err(|_| zero_byte("user, database or application name"))?;
     wire.flush().await?;
     let mut parameters = Parameters::default();
-    auth::login(&mut wire, &mut parameters, options, binding).await?;
+    auth::login(&mut wire, &mut parameters, options, end_point).await?;
     wire.login_done();
     let backend_pid = ready(&mut wire, &mut parameters).await?;
     check(&parameters)?;
@@ -204,6 +204,10 @@ pub(super) fn zero_byte(what: &'static str) -> WalsenderError {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::error::TlsError;
     use super::*;
 
     fn options(host: &str) -> ConnectOptions {
@@ -243,15 +247,77 @@ mod tests {
         );
     }
 
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[tag], &length[..], body].concat()
+    }
+
+    /// A peer that reads a first packet, writes `answer` and stays silent; gives the error of connecting to it.
+    async fn against(answer: &[u8], change: impl FnOnce(&mut ConnectOptions)) -> WalsenderError {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut options = options("127.0.0.1");
+        options.port = listener.local_addr().unwrap().port();
+        change(&mut options);
+        let answer = answer.to_vec();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(&answer).await.unwrap();
+            stream
+        });
+        let error = Walsender::connect(&options).await.err().unwrap();
+        drop(peer.await.unwrap());
+        error
+    }
+
+    fn require(options: &mut ConnectOptions) {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let server_name = ServerName::try_from("localhost").unwrap();
+        options.tls = TlsMode::Require(TlsSettings { config: Arc::new(config), server_name });
+    }
+
     #[tokio::test]
     async fn a_silent_peer_times_out() {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let options = ConnectOptions {
-            port: listener.local_addr().unwrap().port(),
-            connect_timeout: Duration::from_millis(50),
-            ..options("127.0.0.1")
-        };
-        let error = Walsender::connect(&options).await.err().unwrap();
+        let error = against(b"", |options| options.connect_timeout = Duration::from_millis(50)).await;
         assert!(matches!(error, WalsenderError::ConnectTimeout { .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_pooler_that_refuses_keeps_its_code() {
+        let refusal = message(b'E', b"SFATAL\0C08P01\0Munsupported startup parameter: replication\0\0");
+        assert_eq!(against(&refusal, |_| {}).await.code(), Some("08P01"));
+    }
+
+    #[tokio::test]
+    async fn tls_that_is_required_is_never_given_up() {
+        let error = against(b"N", require).await;
+        assert!(matches!(error, WalsenderError::Tls(TlsError::NotOffered { .. })), "{error:?}");
+        let error = against(b"H", require).await;
+        assert!(
+            matches!(error, WalsenderError::Protocol(ProtocolError::BadTlsAnswer { found: b'H' })),
+            "{error:?}"
+        );
+        // Plain text after the yes is fed to TLS, not believed.
+        let injected = [b"S".to_vec(), message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
+        let error = against(&injected, require).await;
+        assert!(matches!(error, WalsenderError::Tls(TlsError::Handshake { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_session_with_other_settings_is_refused() {
+        let login = [message(b'R', &[0; 4]), message(b'S', b"DateStyle\0SQL, DMY\0"), message(b'Z', b"I")];
+        let error = against(&login.concat(), |_| {}).await;
+        assert!(
+            matches!(
+                &error,
+                WalsenderError::Protocol(ProtocolError::SettingIgnored { name: "DateStyle", .. })
+            ),
+            "{error:?}"
+        );
     }
 }

@@ -160,7 +160,7 @@ impl ReplicationStream {
         if result.is_ok() {
             frontend::terminate(self.wire.output());
             // The goodbye was said; whether this last word arrives changes nothing.
-            let _ = timeout(CLOSE_WAIT, async { self.wire.flush().await.map(drop) }).await;
+            let _ = timeout(CLOSE_WAIT, self.wire.flush()).await;
             let _ = timeout(CLOSE_WAIT, self.wire.shutdown()).await;
         }
         result

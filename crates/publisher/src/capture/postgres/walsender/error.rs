@@ -199,8 +199,8 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// An ErrorResponse. `Display` leaves out `detail`, because the server may quote row values there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+/// An ErrorResponse. `Display` and `Debug` leave out `detail`, because the server may quote row values there.
+#[derive(Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{severity} {code}: {message}")]
 pub struct ServerError {
     /// `ERROR`, `FATAL` or `PANIC`, not translated where the server says so.
@@ -213,6 +213,18 @@ pub struct ServerError {
     pub detail: Option<String>,
     /// Advice.
     pub hint: Option<String>,
+}
+
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerError")
+            .field("severity", &self.severity)
+            .field("code", &self.code)
+            .field("message", &self.message)
+            .field("detail", &self.detail.as_ref().map(|_| "[hidden]"))
+            .field("hint", &self.hint)
+            .finish()
+    }
 }
 
 impl ServerError {
@@ -265,6 +277,7 @@ mod tests {
         );
         let error = ServerError::parse(body).unwrap();
         assert_eq!(error.to_string(), "ERROR 55006: slot is active");
+        assert!(!format!("{error:?}").contains("(7)"));
         assert_eq!(error.detail.as_deref(), Some("Key (id)=(7)"));
         assert_eq!(error.hint.as_deref(), Some("Stop it."));
         assert_eq!(WalsenderError::from(Box::new(error)).code(), Some("55006"));

@@ -47,10 +47,6 @@ impl Transport {
         let (_, session) = stream.get_ref();
         auth::server_end_point(session.peer_certificates()?.first()?)
     }
-
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
-    }
 }
 
 /// Tries every address of the host, each with its share of the time: one dead address family must not use it all up.
