@@ -1,5 +1,7 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
+pub mod postgres;
+
 use std::future::Future;
 
 use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
