@@ -54,8 +54,13 @@ pub enum Captured {
         /// Where the source may be confirmed when all blocks before are durable.
         resume: Resume,
     },
-    /// A table appeared, or an existing one now matches: it needs a snapshot. Follows what was captured before it.
-    TableAdded(TableDef),
+    /// A table needs a snapshot. Follows what was captured before it.
+    TableAdded {
+        /// Its present shape.
+        def: TableDef,
+        /// The target may hold rows that are gone here: remove them too.
+        resync: bool,
+    },
 }
 
 /// One source, one reader.

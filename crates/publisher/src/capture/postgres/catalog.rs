@@ -1,0 +1,237 @@
+//! Tables as the source's catalog describes them now.
+
+use std::collections::HashMap;
+
+use rowbridge_schema::{Column, Dialect, TableDef, TableName, TablePatterns, TypeDefinition};
+use tokio_postgres::Client;
+
+use super::error::PostgresError;
+
+/// A captured table: an ordinary one, or the root of a partition tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogTable {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// Shape; the key is what identifies a row in the stream.
+    pub def: TableDef,
+    /// Type oid and modifier of each column, in the order of `def.columns`.
+    pub types: Vec<(u32, i32)>,
+    /// Whether UPDATE and DELETE can be published: every leaf has a replica identity.
+    pub has_identity: bool,
+    /// Leaves of a partitioned table with whether each was attached with its rows (instead of created empty as a
+    /// partition); empty for an ordinary table.
+    pub leaves: Vec<Leaf>,
+    /// Whether this is a partitioned root.
+    pub partitioned: bool,
+}
+
+/// A leaf partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// `pg_class.oid`
+    pub oid: u32,
+    /// Was a table before it became a partition.
+    pub attached: bool,
+}
+
+/// Everything that matches the patterns, by oid of the root.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalog {
+    /// Captured tables by name.
+    pub tables: HashMap<TableName, CatalogTable>,
+    /// Root's name by the oid of each ordinary table, root or leaf.
+    pub roots: HashMap<u32, TableName>,
+}
+
+/// Ordinary and partitioned tables that are persistent and not part of a partition tree below its root. What belongs to an
+/// extension is left to the extension.
+const TABLES: &str = "
+    SELECT c.oid, n.nspname, c.relname, c.relkind = 'p' AS partitioned, c.relreplident::text
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+      AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 2, 3";
+
+/// Columns in table order. A generated column's expression comes with it.
+const COLUMNS: &str = "
+    SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
+           CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
+           a.atttypid, a.atttypmod
+    FROM pg_catalog.pg_attribute a
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attrelid, a.attnum";
+
+/// Columns of the primary key and of the replica identity index, in index order.
+const KEYS: &str = "
+    SELECT i.indrelid, i.indisprimary, i.indisreplident, a.attname
+    FROM pg_catalog.pg_index i
+    CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k(attnum, ord)
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+    WHERE i.indrelid = ANY($1) AND (i.indisprimary OR i.indisreplident) AND k.ord <= i.indnkeyatts AND i.indisvalid
+    ORDER BY i.indexrelid, k.ord";
+
+/// Leaves below partitioned roots. A partition that was created as one shares the creating transaction with its entry in
+/// pg_inherits; its ctid attribute is never updated, so it keeps that transaction's id.
+const LEAVES: &str = "
+    SELECT p.oid AS root, t.relid::oid AS leaf, c.relreplident::text,
+           EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid),
+           coalesce((SELECT h.xmin <> a.xmin FROM pg_catalog.pg_inherits h
+                     JOIN pg_catalog.pg_attribute a ON a.attrelid = h.inhrelid AND a.attnum = -1
+                     WHERE h.inhrelid = c.oid), false)
+    FROM pg_catalog.pg_class p
+    CROSS JOIN LATERAL pg_catalog.pg_partition_tree(p.oid) AS t
+    JOIN pg_catalog.pg_class c ON c.oid = t.relid
+    WHERE p.oid = ANY($1) AND t.isleaf AND t.level > 0";
+
+/// User-defined types below the columns' types: arrays to elements, domains to bases, composites to fields.
+const TYPES: &str = "
+    WITH RECURSIVE need(root, oid, depth) AS (
+        SELECT DISTINCT a.attrelid, a.atttypid, 0 FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type bt ON bt.oid = a.atttypid
+        WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
+      UNION
+        SELECT n.root, x.oid, n.depth + 1 FROM need n JOIN pg_catalog.pg_type t ON t.oid = n.oid
+        CROSS JOIN LATERAL (
+            SELECT t.typelem AS oid WHERE t.typcategory = 'A' AND t.typelem <> 0
+            UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
+            UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
+                      WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+            UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid OR r.rngmultitypid = t.oid
+            UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = t.oid
+        ) x
+        WHERE x.oid >= 16384 AND n.depth < 32)
+    SELECT n.root, max(n.depth), t.oid, ns.nspname, t.typname, t.typtype::text,
+           (SELECT pg_catalog.array_agg(e.enumlabel::text ORDER BY e.enumsortorder)
+            FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid),
+           pg_catalog.format_type(t.typbasetype, t.typtypmod),
+           (SELECT pg_catalog.array_agg(f.attname::text ORDER BY f.attnum) FROM pg_catalog.pg_attribute f
+            WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped),
+           (SELECT pg_catalog.array_agg(pg_catalog.format_type(f.atttypid, f.atttypmod) ORDER BY f.attnum)
+            FROM pg_catalog.pg_attribute f WHERE f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped),
+           (SELECT pg_catalog.format_type(r.rngsubtype, NULL) FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid)
+    FROM need n JOIN pg_catalog.pg_type t ON t.oid = n.oid JOIN pg_catalog.pg_namespace ns ON ns.oid = t.typnamespace
+    WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                      WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+    GROUP BY n.root, t.oid, ns.nspname, t.typname, t.typtype, t.typbasetype, t.typtypmod, t.typrelid
+    ORDER BY 1, 2 DESC, 3";
+
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a tokio_postgres::Row,
+    index: usize,
+) -> Result<T, PostgresError> {
+    row.try_get(index).map_err(|source| PostgresError::query("read the catalog", source))
+}
+
+/// Reads all tables that match.
+///
+/// The session's `search_path` must be empty but for pg_catalog, so that `format_type` qualifies user-defined types.
+///
+/// # Errors
+/// The query's.
+pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, PostgresError> {
+    let failed = |source| PostgresError::query("read the catalog", source);
+    client.batch_execute("SET search_path = ''").await.map_err(failed)?;
+    let mut tables: HashMap<u32, CatalogTable> = HashMap::new();
+    let mut identities: HashMap<u32, String> = HashMap::new();
+    for row in client.query(TABLES, &[]).await.map_err(failed)? {
+        let name = TableName::new(get::<String>(&row, 1)?, get::<String>(&row, 2)?);
+        if !patterns.matches(&name) {
+            continue;
+        }
+        let oid: u32 = get(&row, 0)?;
+        identities.insert(oid, get(&row, 4)?);
+        let def =
+            TableDef { dialect: Dialect::Postgres, name, columns: vec![], key: vec![], types: vec![], options: vec![] };
+        tables.insert(
+            oid,
+            CatalogTable { oid, def, types: vec![], has_identity: true, leaves: vec![], partitioned: get(&row, 3)? },
+        );
+    }
+    let oids: Vec<u32> = tables.keys().copied().collect();
+    for row in client.query(COLUMNS, &[&oids]).await.map_err(failed)? {
+        if let Some(table) = tables.get_mut(&get::<u32>(&row, 0)?) {
+            table.def.columns.push(Column {
+                name: get(&row, 1)?,
+                type_name: get(&row, 2)?,
+                not_null: get(&row, 3)?,
+                generated: get(&row, 4)?,
+                collation: None,
+            });
+            table.types.push((get(&row, 5)?, get(&row, 6)?));
+        }
+    }
+    let mut primary: HashMap<u32, Vec<u16>> = HashMap::new();
+    let mut identity_index: HashMap<u32, Vec<u16>> = HashMap::new();
+    for row in client.query(KEYS, &[&oids]).await.map_err(failed)? {
+        let oid: u32 = get(&row, 0)?;
+        let column: String = get(&row, 3)?;
+        let Some(table) = tables.get(&oid) else { continue };
+        let Some(index) = table.def.columns.iter().position(|c| c.name == column) else { continue };
+        if get::<bool>(&row, 1)? {
+            primary.entry(oid).or_default().push(index as u16);
+        }
+        if get::<bool>(&row, 2)? {
+            identity_index.entry(oid).or_default().push(index as u16);
+        }
+    }
+    for table in tables.values_mut() {
+        let oid = table.oid;
+        let identity = identities.get(&oid).map_or("d", String::as_str);
+        let primary = primary.get(&oid).cloned().unwrap_or_default();
+        // With REPLICA IDENTITY USING INDEX the stream names old rows by that index, so it is the key.
+        table.def.key = match (identity, identity_index.get(&oid)) {
+            ("i", Some(index)) => index.clone(),
+            _ => primary.clone(),
+        };
+        table.has_identity = match identity {
+            "f" => true,
+            "i" => identity_index.contains_key(&oid),
+            "n" => false,
+            _ => !primary.is_empty(),
+        };
+    }
+    for row in client.query(LEAVES, &[&oids]).await.map_err(failed)? {
+        if let Some(table) = tables.get_mut(&get::<u32>(&row, 0)?) {
+            let identity: String = get(&row, 2)?;
+            let has_key: bool = get(&row, 3)?;
+            table.has_identity &= identity == "f" || identity == "i" || (identity == "d" && has_key);
+            table.leaves.push(Leaf { oid: get(&row, 1)?, attached: get(&row, 4)? });
+        }
+    }
+    for row in client.query(TYPES, &[&oids]).await.map_err(failed)? {
+        if let Some(table) = tables.get_mut(&get::<u32>(&row, 0)?)
+            && let Some(definition) = type_definition(&row)?
+        {
+            table.def.types.push(definition);
+        }
+    }
+    let mut catalog = Catalog::default();
+    for (oid, table) in tables {
+        catalog.roots.insert(oid, table.def.name.clone());
+        for leaf in &table.leaves {
+            catalog.roots.insert(leaf.oid, table.def.name.clone());
+        }
+        catalog.tables.insert(table.def.name.clone(), table);
+    }
+    Ok(catalog)
+}
+
+fn type_definition(row: &tokio_postgres::Row) -> Result<Option<TypeDefinition>, PostgresError> {
+    let name = TableName::new(get::<String>(row, 3)?, get::<String>(row, 4)?);
+    Ok(match get::<String>(row, 5)?.as_str() {
+        "e" => Some(TypeDefinition::Enum { name, labels: get::<Option<Vec<String>>>(row, 6)?.unwrap_or_default() }),
+        "d" => Some(TypeDefinition::Domain { name, base: get(row, 7)? }),
+        "c" => {
+            let names: Vec<String> = get::<Option<_>>(row, 8)?.unwrap_or_default();
+            let types: Vec<String> = get::<Option<_>>(row, 9)?.unwrap_or_default();
+            Some(TypeDefinition::Composite { name, fields: names.into_iter().zip(types).collect() })
+        }
+        "r" => Some(TypeDefinition::Range { name, subtype: get(row, 10)? }),
+        // Arrays and multiranges come with their element and range types.
+        _ => None,
+    })
+}

@@ -1,0 +1,88 @@
+//! Ordinary SQL connections to the source: catalog, slots, snapshots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowbridge_schema::config::{PostgresUrl, SslMode};
+use tokio_postgres::Client;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::PostgresError;
+
+/// How to reach the source.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    /// Address, role and TLS mode.
+    pub url: PostgresUrl,
+    /// TLS for every mode but `disable`.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// Session settings that rule the text of values: the defaults of a role or database must not leak in.
+pub(crate) const SESSION_SETTINGS: &[(&str, &str)] = &[
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, YMD"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "3"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("row_security", "off"),
+];
+
+impl Connector {
+    /// Opens a session with our settings; the connection task ends with the client.
+    ///
+    /// # Errors
+    /// `Connect`, classed by SQLSTATE.
+    pub async fn connect(&self, purpose: &str) -> Result<Client, PostgresError> {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.url.host)
+            .port(self.url.port)
+            .user(&self.url.user)
+            .dbname(&self.url.database)
+            .application_name(format!("rowbridge {purpose}"))
+            .connect_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(30))
+            .ssl_mode(match self.url.ssl_mode {
+                SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+                SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                    tokio_postgres::config::SslMode::Require
+                }
+            });
+        if let Some(password) = &self.url.password {
+            config.password(password.expose());
+        }
+        let at = || format!("{}:{}/{}", self.url.host, self.url.port, self.url.database);
+        let client = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = config
+                    .connect(MakeRustlsConnect::new(tls.as_ref().clone()))
+                    .await
+                    .map_err(|source| PostgresError::Connect { at: at(), source })?;
+                tokio::spawn(connection);
+                client
+            }
+            None => {
+                let (client, connection) = config
+                    .connect(tokio_postgres::NoTls)
+                    .await
+                    .map_err(|source| PostgresError::Connect { at: at(), source })?;
+                tokio::spawn(connection);
+                client
+            }
+        };
+        let settings: Vec<String> =
+            SESSION_SETTINGS.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
+        client.batch_execute(&settings.join(";")).await.map_err(|source| PostgresError::query("set up a session", source))?;
+        // money prints by lc_monetary; a role that may not change it still gets a consistent text from one server.
+        if let Err(error) = client.batch_execute("SET lc_monetary = 'C'").await {
+            tracing::debug!(%error, "lc_monetary stays as the server has it");
+        }
+        Ok(client)
+    }
+}
