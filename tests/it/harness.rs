@@ -13,6 +13,7 @@ use rowbridge_tests::port::free_port;
 use rowbridge_tests::postgres::{Cluster, ClusterOptions, Stop};
 use rowbridge_tests::process::{Daemon, DaemonOptions};
 use rowbridge_tests::proxy::{Direction, Mode, Proxy};
+use rowbridge_tests::scenario::{Pair, PairOptions};
 use rowbridge_tests::sqlite::SqliteFile;
 use rowbridge_tests::wait::DEADLINE;
 use rowbridge_tests::webhook::{Forged, Receiver, Reply, secret, send_raw, sign, signature_holds};
@@ -433,4 +434,38 @@ fn ports_are_given_out_once() {
     ports.sort_unstable();
     ports.dedup();
     assert_eq!(ports.len(), 100);
+}
+
+#[tokio::test]
+async fn pair_has_two_servers_with_proxies_on_every_line() {
+    let pair = Pair::prepare(PairOptions::postgres().with_http_proxy().with_database_proxies()).await;
+    let source = format!(":{}/shop", pair.source_proxy().port());
+    assert!(pair.publisher_config.url.ends_with(&source), "{}", pair.publisher_config.url);
+    let target = format!(":{}/shop", pair.target_proxy().port());
+    assert!(pair.subscriber_config.url.ends_with(&target), "{}", pair.subscriber_config.url);
+    let endpoint = format!("http://127.0.0.1:{}/in/shop", pair.http_proxy().port());
+    assert_eq!(pair.publisher_config.endpoints[0].url, endpoint);
+    assert_eq!(std::fs::read_to_string(pair.publisher_path()).unwrap(), pair.publisher_config.text());
+    assert_eq!(std::fs::read_to_string(pair.subscriber_path()).unwrap(), pair.subscriber_config.text());
+
+    let client = rowbridge_tests::postgres::connect(&pair.publisher_config.url).await.unwrap();
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    assert!(pair.source_proxy().stats().connections == 1);
+    pair.target_execute("CREATE TABLE t (id int PRIMARY KEY)").await;
+    let same = pair.wait_equal(&["public.t"]);
+    let copy = async {
+        tokio::time::sleep(MOMENT).await;
+        pair.target_execute("INSERT INTO t VALUES (1)").await;
+    };
+    tokio::join!(same, copy);
+}
+
+#[tokio::test]
+async fn sqlite_pair_compares_its_files() {
+    let pair = Pair::prepare(PairOptions::sqlite().with_http_proxy()).await;
+    assert_eq!(pair.publisher_config.url, format!("sqlite:{}", pair.source_file().path().display()));
+    pair.source_execute("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    pair.target_execute("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)").await;
+    pair.wait_equal(&["t"]).await;
+    pair.wait_equal(&[]).await;
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, OnceLock};
 
 /// Below the kernel's range for outgoing connections (32768 and up), so that a server that is down for a moment does
@@ -18,7 +19,9 @@ const LAST: u16 = 31_999;
 #[must_use]
 pub fn free_port() -> u16 {
     static HELD: OnceLock<Mutex<BTreeMap<u16, File>>> = OnceLock::new();
-    let folder = std::env::temp_dir().join("rowbridge-test-ports");
+    // One folder per user, since nobody may write to another's.
+    let uid = std::fs::metadata("/proc/self").unwrap().uid();
+    let folder = std::env::temp_dir().join(format!("rowbridge-test-ports-{uid}"));
     std::fs::create_dir_all(&folder).unwrap();
     let mut held = HELD.get_or_init(Mutex::default).lock().unwrap();
     for _ in 0..1_000 {

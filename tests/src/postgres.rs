@@ -400,8 +400,7 @@ impl Install {
             };
             let version = run(Command::new(bin.join("postgres")).arg("--version"));
             let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
-            let me = std::fs::metadata("/proc/self").unwrap().uid();
-            if me != 0 {
+            if own_uid() != 0 {
                 return Self { bin, version, run_as: None, owner: None };
             }
             let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).trim().parse().unwrap();
@@ -423,7 +422,9 @@ impl Install {
     /// clusters at once, and a copy takes a tenth of the time. It appears by rename, so a half-made one is never used.
     fn template(&self) -> PathBuf {
         let cache = cache_folder();
-        let template = cache.join(format!("postgres-{}", self.version));
+        // The server refuses files of another user, so each who runs the tests has a template of their own.
+        let owner = self.owner.map_or_else(own_uid, |(uid, _)| uid);
+        let template = cache.join(format!("postgres-{}-{owner}", self.version));
         if template.join("PG_VERSION").is_file() {
             return template;
         }
@@ -442,6 +443,10 @@ impl Install {
         }
         template
     }
+}
+
+fn own_uid() -> u32 {
+    std::fs::metadata("/proc/self").unwrap().uid()
 }
 
 /// `target/test-cache`, beside the profile folder that the test binary lies in.
