@@ -1,1 +1,3 @@
-fn main() {}
+//! End-to-end tests: one binary, real servers, one harness.
+
+mod harness;

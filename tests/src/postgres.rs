@@ -1,0 +1,508 @@
+//! Private PostgreSQL clusters: started, stopped, killed, backed up and restored by the test that owns them.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::port::free_port;
+use crate::process::{RunAs, guarded, signal, spawn_guarded, wait_child};
+
+/// A loaded machine starts a cluster in under a second; recovery after a kill may take longer.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What differs from the usual test cluster.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterOptions {
+    /// Whether commits reach the disk. Off for speed; on where the test kills the server and counts rows.
+    pub fsync: bool,
+    /// Further settings, for example `("wal_sender_timeout", "2s")`; they win over ours.
+    pub settings: Vec<(String, String)>,
+}
+
+impl ClusterOptions {
+    /// Commits are durable.
+    #[must_use]
+    pub fn durable() -> Self {
+        Self { fsync: true, ..Self::default() }
+    }
+
+    /// Adds a setting.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// How `pg_ctl stop` would stop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Sessions are ended, a checkpoint is written (SIGINT).
+    Fast,
+    /// Like a crash: recovery follows at the next start (SIGQUIT).
+    Immediate,
+}
+
+/// A private cluster on 127.0.0.1, superuser `postgres`, no password. Dropping it stops it and removes its files.
+#[derive(Debug)]
+pub struct Cluster {
+    install: &'static Install,
+    options: ClusterOptions,
+    port: u16,
+    child: Mutex<Option<Child>>,
+    folder: TempDir,
+}
+
+/// A copy of a stopped cluster's data folder.
+#[derive(Debug)]
+pub struct Backup {
+    folder: TempDir,
+}
+
+/// The PostgreSQL programs found on this machine.
+#[derive(Debug)]
+struct Install {
+    bin: PathBuf,
+    version: String,
+    /// The server refuses to run as root.
+    run_as: Option<RunAs>,
+    /// Owner of its files, when that is somebody else.
+    owner: Option<(u32, u32)>,
+}
+
+impl Cluster {
+    /// Starts a fresh cluster and waits until it answers.
+    ///
+    /// # Panics
+    /// When PostgreSQL is missing or does not start, with the tail of its log.
+    pub async fn start(options: ClusterOptions) -> Self {
+        let install = Install::find();
+        let folder = install.temp_dir();
+        copy_tree(&install.template(), &folder.path().join("data"));
+        let cluster = Self { install, port: free_port(), child: Mutex::new(None), folder, options };
+        cluster.configure();
+        cluster.start_again().await;
+        cluster
+    }
+
+    fn configure(&self) {
+        let mut text = String::from("\n# test cluster\n");
+        let mut set = |name: &str, value: &str| {
+            text += &format!("{name} = '{}'\n", value.replace('\'', "''"));
+        };
+        set("listen_addresses", "127.0.0.1");
+        set("port", &self.port.to_string());
+        set("unix_socket_directories", self.folder.path().to_str().unwrap());
+        set("wal_level", "logical");
+        set("max_wal_senders", "20");
+        set("max_replication_slots", "20");
+        set("fsync", if self.options.fsync { "on" } else { "off" });
+        set("full_page_writes", if self.options.fsync { "on" } else { "off" });
+        set("max_connections", "100");
+        set("shared_buffers", "32MB");
+        set("log_line_prefix", "%m [%p] %q%a ");
+        for (name, value) in &self.options.settings {
+            set(name, value);
+        }
+        let path = self.data().join("postgresql.conf");
+        File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Starts a stopped cluster on the port it had before, and waits until it answers. Recovery is included.
+    ///
+    /// # Panics
+    /// When it runs already, or does not answer within a minute.
+    pub async fn start_again(&self) {
+        assert!(self.child.lock().unwrap().is_none(), "the cluster is already running");
+        let started = Instant::now();
+        loop {
+            let mut child = self.launch();
+            loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    // Orphans of a killed postmaster hold the shared memory for a moment, and a port that was
+                    // just in use may linger; both heal by themselves.
+                    let tail = self.log_tail(15);
+                    let passing = ["pre-existing shared memory block", "Address already in use", "lock file"];
+                    let again = passing.iter().any(|text| tail.contains(text));
+                    assert!(
+                        again && started.elapsed() < START_DEADLINE,
+                        "PostgreSQL ended ({status}) at its start:\n{tail}"
+                    );
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    break;
+                }
+                if tokio_postgres::connect(&self.url("postgres"), NoTls).await.is_ok() {
+                    *self.child.lock().unwrap() = Some(child);
+                    return;
+                }
+                if started.elapsed() >= START_DEADLINE {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    panic!("PostgreSQL does not answer after {START_DEADLINE:?}:\n{}", self.log_tail(30));
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    fn launch(&self) -> Child {
+        let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        let mut command = guarded(&self.install.bin.join("postgres"), self.install.run_as.as_ref());
+        command.arg("-D").arg(self.data()).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        spawn_guarded(command)
+    }
+
+    /// The TCP port on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection URL.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        self.url_via(self.port, database)
+    }
+
+    /// A connection URL through another port, where a proxy listens.
+    #[must_use]
+    pub fn url_via(&self, port: u16, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{port}/{database}")
+    }
+
+    /// Whether the server process is there.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.child.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
+    /// A new session. Its connection is driven in the background and ends with the client.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub async fn connect(&self, database: &str) -> Client {
+        match connect(&self.url(database)).await {
+            Ok(client) => client,
+            Err(error) => panic!("cannot connect to {database}: {error:?}\n{}", self.log_tail(20)),
+        }
+    }
+
+    /// Makes an empty database.
+    ///
+    /// # Panics
+    /// When the server refuses it.
+    pub async fn create_database(&self, name: &str) {
+        self.execute("postgres", &format!("CREATE DATABASE \"{name}\"")).await;
+    }
+
+    /// Runs one or several statements in a session of its own.
+    ///
+    /// # Panics
+    /// When one fails, with the server's message.
+    pub async fn execute(&self, database: &str, sql: &str) {
+        if let Err(error) = self.connect(database).await.batch_execute(sql).await {
+            panic!("{sql}: {error:?}");
+        }
+    }
+
+    /// The rows of a query, in a session of its own.
+    ///
+    /// # Panics
+    /// When it fails, with the server's message.
+    pub async fn query(&self, database: &str, sql: &str) -> Vec<Row> {
+        match self.connect(database).await.query(sql, &[]).await {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}: {error:?}"),
+        }
+    }
+
+    /// One value as text: the first column of the first row, cast by the server. `None` for NULL or no row.
+    ///
+    /// # Panics
+    /// When the query fails.
+    pub async fn query_text(&self, database: &str, sql: &str) -> Option<String> {
+        let sql = format!("SELECT q.v::text FROM ({sql}) AS q(v) LIMIT 1");
+        self.query(database, &sql).await.first()?.get(0)
+    }
+
+    /// Runs SQL, backslash commands included, by `psql`; gives its unaligned output without headings.
+    ///
+    /// # Panics
+    /// When `psql` fails, with what it said.
+    pub async fn psql(&self, database: &str, sql: &str) -> String {
+        self.client_program("psql", database, &["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"], Some(sql))
+            .await
+    }
+
+    /// Runs `pgbench ARGS DATABASE`; gives its report.
+    ///
+    /// # Panics
+    /// When it fails, with what it said.
+    pub async fn pgbench(&self, database: &str, args: &[&str]) -> String {
+        self.client_program("pgbench", database, args, None).await
+    }
+
+    /// The definition of a database without its rows (`pg_dump -s`), ready for [`Self::psql`].
+    ///
+    /// # Panics
+    /// When `pg_dump` fails.
+    pub async fn dump_schema(&self, database: &str) -> String {
+        self.client_program("pg_dump", database, &["-s", "--no-publications", "--no-subscriptions"], None)
+            .await
+    }
+
+    async fn client_program(&self, name: &str, database: &str, args: &[&str], input: Option<&str>) -> String {
+        let mut command = tokio::process::Command::new(self.install.bin.join(name));
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"]);
+        command
+            .args(args)
+            .arg(database)
+            .kill_on_drop(true)
+            .env("PGOPTIONS", "-c client_min_messages=warning");
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        let stdin = child.stdin.take();
+        let feed = async {
+            if let (Some(mut stdin), Some(text)) = (stdin, input) {
+                // psql may stop reading at the first error; its own message says more than a broken pipe.
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, text.as_bytes()).await;
+            }
+        };
+        let ((), output) = tokio::join!(feed, child.wait_with_output());
+        successful(name, output.unwrap())
+    }
+
+    /// Stops the server and waits until it is gone. A stopped one stays stopped.
+    ///
+    /// # Panics
+    /// When it has not stopped after half a minute.
+    pub async fn stop(&self, how: Stop) {
+        let Some(mut child) = self.child.lock().unwrap().take() else { return };
+        signal(child.id(), if how == Stop::Fast { "INT" } else { "QUIT" });
+        if wait_child(&mut child, STOP_DEADLINE).await.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("PostgreSQL has not stopped after {STOP_DEADLINE:?}:\n{}", self.log_tail(30));
+        }
+    }
+
+    /// Kills the server and all its backends at once (SIGKILL), as a power cut would.
+    pub fn kill9(&self) {
+        let Some(mut child) = self.child.lock().unwrap().take() else { return };
+        // The postmaster first, so that it starts no new children while we look for the present ones.
+        let backends = children_of(child.id());
+        let _ = child.kill();
+        for pid in backends {
+            signal(pid, "KILL");
+        }
+        let _ = child.wait();
+    }
+
+    /// Stops (fast) and starts again on the same port.
+    pub async fn restart(&self) {
+        self.stop(Stop::Fast).await;
+        self.start_again().await;
+    }
+
+    /// A copy of the whole cluster as it is now. The server is stopped for it and started again when it ran.
+    pub async fn backup(&self) -> Backup {
+        let ran = self.is_running();
+        self.stop(Stop::Fast).await;
+        let folder = self.install.temp_dir();
+        copy_tree(&self.data(), &folder.path().join("data"));
+        if ran {
+            self.start_again().await;
+        }
+        Backup { folder }
+    }
+
+    /// Puts the cluster back to a copy, and starts it: what was committed since is gone, and so are newer slots.
+    ///
+    /// # Panics
+    /// When the files cannot be replaced or the server does not start.
+    pub async fn restore(&self, backup: &Backup) {
+        self.stop(Stop::Immediate).await;
+        std::fs::remove_dir_all(self.data()).unwrap();
+        copy_tree(&backup.folder.path().join("data"), &self.data());
+        self.start_again().await;
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// The last lines of the server's log.
+    #[must_use]
+    pub fn log_tail(&self, lines: usize) -> String {
+        let text = std::fs::read(self.log_path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("last lines of PostgreSQL on port {}:\n{}", self.port, self.log_tail(15));
+        }
+        let Ok(Some(mut child)) = self.child.lock().map(|mut child| child.take()) else { return };
+        signal(child.id(), "QUIT");
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// A session by URL, driven in the background.
+///
+/// # Errors
+/// When the server is away or refuses it.
+pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Install {
+    /// `ROWBRIDGE_TEST_PG_BIN`, else the folder of `postgres` in PATH, else the newest of /usr/lib/postgresql.
+    fn find() -> &'static Self {
+        static INSTALL: OnceLock<Install> = OnceLock::new();
+        INSTALL.get_or_init(|| {
+            let named = std::env::var_os("ROWBRIDGE_TEST_PG_BIN").map(PathBuf::from);
+            let Some(bin) = named.or_else(bin_in_path).or_else(newest_packaged_bin) else {
+                panic!(
+                    "no PostgreSQL server found: `apt-get install postgresql`, or name the folder of initdb and \
+                     postgres in ROWBRIDGE_TEST_PG_BIN"
+                );
+            };
+            let version = run(Command::new(bin.join("postgres")).arg("--version"));
+            let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
+            if own_uid() != 0 {
+                return Self { bin, version, run_as: None, owner: None };
+            }
+            let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).trim().parse().unwrap();
+            let owner = Some((id("-u"), id("-g")));
+            Self { bin, version, run_as: Some(RunAs { user: "postgres".into() }), owner }
+        })
+    }
+
+    /// A temporary folder that the server may write.
+    fn temp_dir(&self) -> TempDir {
+        let folder = tempfile::Builder::new().prefix("rowbridge-pg-").tempdir().unwrap();
+        if let Some((uid, gid)) = self.owner {
+            chown(folder.path(), Some(uid), Some(gid)).unwrap();
+        }
+        folder
+    }
+
+    /// A data folder fresh from initdb, made once per version and kept under `target/`: many test processes start
+    /// clusters at once, and a copy takes a tenth of the time. It appears by rename, so a half-made one is never used.
+    fn template(&self) -> PathBuf {
+        let cache = cache_folder();
+        // The server refuses files of another user, so each who runs the tests has a template of their own.
+        let owner = self.owner.map_or_else(own_uid, |(uid, _)| uid);
+        let template = cache.join(format!("postgres-{}-{owner}", self.version));
+        if template.join("PG_VERSION").is_file() {
+            return template;
+        }
+        let fresh = self.temp_dir();
+        let data = fresh.path().join("data");
+        let mut command = guarded(&self.bin.join("initdb"), self.run_as.as_ref());
+        command.arg("-D").arg(&data).current_dir(fresh.path());
+        command.args(["-A", "trust", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+        successful("initdb", spawn_guarded(command).wait_with_output().unwrap());
+        let staging = tempfile::Builder::new().prefix("new-").tempdir_in(&cache).unwrap();
+        copy_tree(&data, &staging.path().join("data"));
+        // Losing the race against another test process is fine: its template is as good.
+        if let Err(error) = std::fs::rename(staging.path().join("data"), &template) {
+            assert!(template.join("PG_VERSION").is_file(), "cannot place {}: {error}", template.display());
+        }
+        template
+    }
+}
+
+fn own_uid() -> u32 {
+    std::fs::metadata("/proc/self").unwrap().uid()
+}
+
+/// `target/test-cache`, beside the profile folder that the test binary lies in.
+fn cache_folder() -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let cache = here.ancestors().nth(3).unwrap().join("test-cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    cache
+}
+
+fn bin_in_path() -> Option<PathBuf> {
+    // Links (as in /usr/local/bin) are resolved, since psql and pgbench lie beside the real server.
+    std::env::split_paths(&std::env::var_os("PATH")?)
+        .filter_map(|folder| folder.join("postgres").canonicalize().ok())
+        .filter_map(|program| program.parent().map(Path::to_owned))
+        .find(|folder| folder.join("initdb").exists())
+}
+
+fn newest_packaged_bin() -> Option<PathBuf> {
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let newest = entries.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(version)?;
+    Some(newest.join("bin")).filter(|bin| bin.join("initdb").exists())
+}
+
+/// `cp -a`: keeps owner and mode, and shares blocks where the file system can.
+fn copy_tree(from: &Path, to: &Path) {
+    run(Command::new("cp").args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to));
+}
+
+fn run(command: &mut Command) -> String {
+    let name = format!("{command:?}");
+    let output = command.output().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+    successful(&name, output)
+}
+
+fn successful(name: &str, output: Output) -> String {
+    assert!(
+        output.status.success(),
+        "{name} failed ({}):\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Processes whose parent is `pid`.
+fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|child| {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+            parent == Some(pid.to_string().as_str())
+        })
+        .collect()
+}
