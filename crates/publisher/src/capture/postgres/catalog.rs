@@ -128,13 +128,12 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
 
 /// Reads all tables that match.
 ///
-/// The session's `search_path` must be empty but for pg_catalog, so that `format_type` qualifies user-defined types.
+/// The session's `search_path` is empty (see [`super::client`]), so that `format_type` qualifies user-defined types.
 ///
 /// # Errors
 /// The query's.
 pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, PostgresError> {
     let failed = |source| PostgresError::query("read the catalog", source);
-    client.batch_execute("SET search_path = ''").await.map_err(failed)?;
     let mut tables: HashMap<u32, CatalogTable> = HashMap::new();
     let mut identities: HashMap<u32, String> = HashMap::new();
     for row in client.query(TABLES, &[]).await.map_err(failed)? {

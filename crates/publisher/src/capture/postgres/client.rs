@@ -30,6 +30,8 @@ pub(crate) const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
     ("row_security", "off"),
+    // Names in values (regclass) and in format_type come out qualified, as in the replication session.
+    ("search_path", ""),
 ];
 
 impl Connector {
