@@ -2,4 +2,6 @@
 
 pub mod capture;
 pub mod journal;
+pub mod pump;
 pub mod snapshot;
+pub mod state;

@@ -25,18 +25,8 @@ const FIRST_FETCH: usize = 64;
 const MAX_FETCH: usize = 20_000;
 
 /// Types whose order is the same on every server: no collation, no locale.
-const PORTABLE: &[&str] = &[
-    "smallint",
-    "integer",
-    "bigint",
-    "oid",
-    "uuid",
-    "boolean",
-    "date",
-    "bytea",
-    "real",
-    "double precision",
-];
+const PORTABLE: &[&str] =
+    &["smallint", "integer", "bigint", "oid", "uuid", "boolean", "date", "bytea", "real", "double precision"];
 
 /// Reads chunks on a connection of its own.
 pub struct PostgresSnapshot {
@@ -109,7 +99,11 @@ impl PostgresSnapshot {
     }
 
     /// Fetches rows until about `max_bytes` of text are there; the flag says that the cursor has no more.
-    async fn fetch(&mut self, width: usize, max_bytes: usize) -> Result<(Vec<Cell<'static>>, bool), PostgresError> {
+    async fn fetch(
+        &mut self,
+        width: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Cell<'static>>, bool), PostgresError> {
         let failed = |source| PostgresError::query("read a snapshot", source);
         let client = self.client().await?;
         let mut cells = Vec::new();
@@ -147,8 +141,10 @@ impl PostgresSnapshot {
     async fn after(&mut self) -> Result<Offset, PostgresError> {
         let failed = |source| PostgresError::query("read the end of the log", source);
         let client = self.client().await?;
-        let row =
-            client.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]).await.map_err(failed)?;
+        let row = client
+            .query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[])
+            .await
+            .map_err(failed)?;
         let text: String = row.try_get(0).map_err(failed)?;
         Ok(Offset { file: 0, at: parse_lsn(&text).unwrap_or(u64::MAX) })
     }
@@ -173,14 +169,14 @@ impl PostgresSnapshot {
             self.open = Some(OpenRead { table, containment, after });
         }
         self.client().await?;
-        let Some(OpenRead { table, containment, after }) =
-            self.open.as_ref().map(|open| OpenRead {
-                table: open.table.clone(),
-                containment: open.containment.clone(),
-                after: open.after,
-            })
-        else {
-            return Err(PostgresError::Stream { what: "the session of a keyless snapshot was lost; it starts over" });
+        let Some(OpenRead { table, containment, after }) = self.open.as_ref().map(|open| OpenRead {
+            table: open.table.clone(),
+            containment: open.containment.clone(),
+            after: open.after,
+        }) else {
+            return Err(PostgresError::Stream {
+                what: "the session of a keyless snapshot was lost; it starts over",
+            });
         };
         let (cells, done) = self.fetch(table.def.sent_columns().len(), max_bytes).await?;
         if done {
@@ -212,8 +208,11 @@ impl PostgresSnapshot {
         self.end().await?;
         let after = self.after().await?;
         let upto = if done || bounded { None } else { last_key(&table.def, &sent, &cells) };
-        let portable_order =
-            table.def.key.iter().all(|&k| PORTABLE.contains(&table.def.columns[usize::from(k)].type_name.as_str()));
+        let portable_order = table
+            .def
+            .key
+            .iter()
+            .all(|&k| PORTABLE.contains(&table.def.columns[usize::from(k)].type_name.as_str()));
         let range = KeyRange { after: after_key.cloned(), upto };
         Ok(ChunkRead { table: table.def, cells, range, portable_order, done, containment, after })
     }
@@ -281,7 +280,9 @@ impl SnapshotReader for PostgresSnapshot {
                 return Ok(());
             }
             if waited.as_secs() / 30 != (waited + pause).as_secs() / 30 {
-                tracing::warn!("a snapshot waits for transactions that were open when it began; see pg_stat_activity");
+                tracing::warn!(
+                    "a snapshot waits for transactions that were open when it began; see pg_stat_activity"
+                );
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -307,7 +308,11 @@ impl SnapshotReader for PostgresSnapshot {
         self.read_keyless(table, after.is_none(), max_bytes).await
     }
 
-    async fn read_keys(&mut self, table: &TableName, keys: &[Key]) -> Result<Option<ChunkRead>, PostgresError> {
+    async fn read_keys(
+        &mut self,
+        table: &TableName,
+        keys: &[Key],
+    ) -> Result<Option<ChunkRead>, PostgresError> {
         let Some(found) = self.table(table).await? else { return Ok(None) };
         let keys: Vec<String> = keys.iter().map(|key| format!("({})", key_literals(key))).collect();
         let condition = format!(" WHERE ({}) IN ({})", key_list(&found.def), keys.join(", "));

@@ -143,11 +143,24 @@ pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, 
         }
         let oid: u32 = get(&row, 0)?;
         identities.insert(oid, get(&row, 4)?);
-        let def =
-            TableDef { dialect: Dialect::Postgres, name, columns: vec![], key: vec![], types: vec![], options: vec![] };
+        let def = TableDef {
+            dialect: Dialect::Postgres,
+            name,
+            columns: vec![],
+            key: vec![],
+            types: vec![],
+            options: vec![],
+        };
         tables.insert(
             oid,
-            CatalogTable { oid, def, types: vec![], has_identity: true, leaves: vec![], partitioned: get(&row, 3)? },
+            CatalogTable {
+                oid,
+                def,
+                types: vec![],
+                has_identity: true,
+                leaves: vec![],
+                partitioned: get(&row, 3)?,
+            },
         );
     }
     let oids: Vec<u32> = tables.keys().copied().collect();
@@ -222,7 +235,10 @@ pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, 
 fn type_definition(row: &tokio_postgres::Row) -> Result<Option<TypeDefinition>, PostgresError> {
     let name = TableName::new(get::<String>(row, 3)?, get::<String>(row, 4)?);
     Ok(match get::<String>(row, 5)?.as_str() {
-        "e" => Some(TypeDefinition::Enum { name, labels: get::<Option<Vec<String>>>(row, 6)?.unwrap_or_default() }),
+        "e" => Some(TypeDefinition::Enum {
+            name,
+            labels: get::<Option<Vec<String>>>(row, 6)?.unwrap_or_default(),
+        }),
         "d" => Some(TypeDefinition::Domain { name, base: get(row, 7)? }),
         "c" => {
             let names: Vec<String> = get::<Option<_>>(row, 8)?.unwrap_or_default();

@@ -80,7 +80,10 @@ impl Connector {
         };
         let settings: Vec<String> =
             SESSION_SETTINGS.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
-        client.batch_execute(&settings.join(";")).await.map_err(|source| PostgresError::query("set up a session", source))?;
+        client
+            .batch_execute(&settings.join(";"))
+            .await
+            .map_err(|source| PostgresError::query("set up a session", source))?;
         // money prints by lc_monetary; a role that may not change it still gets a consistent text from one server.
         if let Err(error) = client.batch_execute("SET lc_monetary = 'C'").await {
             tracing::debug!(%error, "lc_monetary stays as the server has it");

@@ -56,7 +56,9 @@ pub enum PostgresError {
         since: String,
     },
     /// The slot was invalidated by the server.
-    #[error("replication slot {slot} was invalidated by the server ({reason}), changes since {since} are lost")]
+    #[error(
+        "replication slot {slot} was invalidated by the server ({reason}), changes since {since} are lost"
+    )]
     SlotLost {
         /// The slot.
         slot: String,
@@ -66,7 +68,9 @@ pub enum PostgresError {
         since: String,
     },
     /// Somebody else moved the slot, or the journal is not the one that belongs to it.
-    #[error("replication slot {slot} stands at {slot_at}, but the journal ends at {journal_at}: what lies between is lost")]
+    #[error(
+        "replication slot {slot} stands at {slot_at}, but the journal ends at {journal_at}: what lies between is lost"
+    )]
     SlotAhead {
         /// The slot.
         slot: String,
@@ -141,7 +145,9 @@ impl Classified for PostgresError {
                 "If state_dir was lost or is new, run `rowbridge snapshot --all` to take over the slot and send all \
                  tables again; if another stream uses this slot, set source.slot to another name than {slot}."
             )),
-            Self::SlotInUse { .. } => Some("Stop the other publisher, or give this one another source.slot.".to_owned()),
+            Self::SlotInUse { .. } => {
+                Some("Stop the other publisher, or give this one another source.slot.".to_owned())
+            }
             _ => None,
         }
     }

@@ -31,10 +31,10 @@ use self::pgoutput::Message;
 use self::relation::{Announced, Relation};
 use self::transaction::Transaction;
 use self::walsender::{
-    ConnectOptions, Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, TlsMode, TlsSettings, Walsender,
-    format_lsn, parse_lsn,
+    ConnectOptions, Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, TlsMode, TlsSettings,
+    Walsender, format_lsn, parse_lsn,
 };
-use super::{Capture, Captured, CaptureStart};
+use super::{Capture, CaptureStart, Captured};
 use crate::journal::Resume;
 
 /// How often the catalog is looked at for new tables and changed partitions: DDL is not in the stream.
@@ -99,7 +99,10 @@ impl PostgresCapture {
     ///
     /// # Errors
     /// See [`PostgresError`]; retryable ones are worth another call.
-    pub async fn open(options: PostgresOptions, start: &CaptureStart) -> Result<(Self, Opened), PostgresError> {
+    pub async fn open(
+        options: PostgresOptions,
+        start: &CaptureStart,
+    ) -> Result<(Self, Opened), PostgresError> {
         let sql = options.connector.connect("capture").await?;
         setup::preflight(&sql).await?;
         refuse_pooler(&sql).await?;
@@ -115,7 +118,9 @@ impl PostgresCapture {
         let from =
             setup::prepare_slot(&sql, &mut walsender, &options.source.slot, start, options.fresh).await?;
         let switched_at = match options.timeline {
-            Some(before) if before < system.timeline => Some(switch_point(&mut walsender, system.timeline, before).await?),
+            Some(before) if before < system.timeline => {
+                Some(switch_point(&mut walsender, system.timeline, before).await?)
+            }
             _ => None,
         };
         let mut earlier = options.earlier_epochs.clone();
@@ -218,7 +223,10 @@ impl PostgresCapture {
         for (name, before) in &self.catalog.tables {
             let Some(now) = catalog.tables.get(name).filter(|now| now.oid == before.oid) else { continue };
             let detached = before.leaves.iter().any(|leaf| !now.leaves.iter().any(|l| l.oid == leaf.oid));
-            let attached = now.leaves.iter().any(|leaf| leaf.attached && !before.leaves.iter().any(|l| l.oid == leaf.oid));
+            let attached = now
+                .leaves
+                .iter()
+                .any(|leaf| leaf.attached && !before.leaves.iter().any(|l| l.oid == leaf.oid));
             if detached || attached {
                 tracing::info!(table = %name, "a partition was attached, detached or dropped: the table is sent again");
                 self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
@@ -257,7 +265,8 @@ impl PostgresCapture {
             }
             Message::Commit { end_lsn, .. } => {
                 let transaction = self.transaction.take();
-                let transaction = transaction.ok_or(PostgresError::Stream { what: "a commit without a begin" })?;
+                let transaction =
+                    transaction.ok_or(PostgresError::Stream { what: "a commit without a begin" })?;
                 self.wal_end = self.wal_end.max(end_lsn);
                 Ok(Some(match transaction.commit(resume(end_lsn)) {
                     Some(block) => Captured::Block(Box::new(block)),
@@ -319,7 +328,8 @@ impl PostgresCapture {
                     } else {
                         transaction.pass();
                         tracing::info!(table = %root, "a partition was truncated: the table is sent again");
-                        self.pending.push_back(Captured::TableAdded { def: relation.def.clone(), resync: true });
+                        self.pending
+                            .push_back(Captured::TableAdded { def: relation.def.clone(), resync: true });
                     }
                 }
             }
@@ -424,7 +434,8 @@ impl Capture for PostgresCapture {
 
     async fn end(&mut self) -> Result<Offset, PostgresError> {
         let failed = |source| PostgresError::query("read the end of the log", source);
-        let row = self.sql.query_one("SELECT pg_catalog.pg_current_wal_lsn()::text", &[]).await.map_err(failed)?;
+        let row =
+            self.sql.query_one("SELECT pg_catalog.pg_current_wal_lsn()::text", &[]).await.map_err(failed)?;
         let text: String = row.try_get(0).map_err(failed)?;
         Ok(Offset { file: 0, at: parse_lsn(&text).unwrap_or(0) })
     }
@@ -482,7 +493,8 @@ pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
         if name != "rowbridge pooler probe" || !path.trim_matches('"').is_empty() {
             return Err(PostgresError::NotReady {
                 problem: "a connection pooler stands between us and the source".into(),
-                fix: "Point source.url at the server itself: replication and snapshots need one session.".into(),
+                fix: "Point source.url at the server itself: replication and snapshots need one session."
+                    .into(),
             });
         }
     }
@@ -492,13 +504,16 @@ pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
 /// Where the server left the timeline that we know: commits before are the same on both.
 async fn switch_point(walsender: &mut Walsender, timeline: u32, before: u32) -> Result<u64, PostgresError> {
     let rows = walsender.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
-    let content = rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default();
+    let content =
+        rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default();
     let switch = content.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
         (fields.next()?.parse::<u32>().ok()? == before).then(|| parse_lsn(fields.next()?)).flatten()
     });
     switch.ok_or_else(|| PostgresError::NotReady {
-        problem: format!("the server is on timeline {timeline}, which does not descend from timeline {before}"),
+        problem: format!(
+            "the server is on timeline {timeline}, which does not descend from timeline {before}"
+        ),
         fix: "Run `rowbridge snapshot --all` to start over from this server.".into(),
     })
 }

@@ -86,7 +86,9 @@ pub(super) async fn resolve(
     let mut columns = Vec::with_capacity(announced.columns.len());
     for column in &announced.columns {
         let index = def.columns.iter().position(|c| c.name == column.name);
-        columns.push(index.ok_or(PostgresError::Stream { what: "a relation's column is not in its table" })? as u16);
+        columns
+            .push(index.ok_or(PostgresError::Stream { what: "a relation's column is not in its table" })?
+                as u16);
     }
     let flagged = |(at, column): (usize, &AnnouncedColumn)| column.key.then_some(at);
     let identity_at: Vec<usize> = announced.columns.iter().enumerate().filter_map(flagged).collect();
@@ -148,12 +150,15 @@ async fn from_stream(
     if let Some(now) = now {
         columns.extend(now.columns.iter().filter(|c| c.generated.is_some()).cloned());
     }
-    let position = |name: &str| announced.columns.iter().position(|c| c.name == name && c.key).map(|i| i as u16);
+    let position =
+        |name: &str| announced.columns.iter().position(|c| c.name == name && c.key).map(|i| i as u16);
     let known_key: Option<Vec<u16>> =
         now.and_then(|def| def.key.iter().map(|&k| position(&def.columns[usize::from(k)].name)).collect());
     let key = match known_key {
         Some(key) => key,
-        None => (0..announced.columns.len() as u16).filter(|&i| announced.columns[usize::from(i)].key).collect(),
+        None => {
+            (0..announced.columns.len() as u16).filter(|&i| announced.columns[usize::from(i)].key).collect()
+        }
     };
     let name = now.map_or_else(|| announced.name.clone(), |def| def.name.clone());
     let types = now.map(|def| def.types.clone()).unwrap_or_default();

@@ -66,10 +66,7 @@ pub async fn preflight(client: &Client) -> Result<(), PostgresError> {
         );
     }
     if recovery {
-        return not_ready(
-            "the server is a standby".into(),
-            "Point source.url at the primary.".into(),
-        );
+        return not_ready("the server is a standby".into(), "Point source.url at the primary.".into());
     }
     if !may_replicate {
         return not_ready(
@@ -150,7 +147,8 @@ pub async fn plan_publications(
         if !existing[index] {
             let tables = list(&mut wanted[index].iter());
             let tables = if tables.is_empty() { String::new() } else { format!(" FOR {tables}") };
-            plan.statements.push(format!("CREATE PUBLICATION {name}{tables} WITH (publish = {})", literal(publish)));
+            plan.statements
+                .push(format!("CREATE PUBLICATION {name}{tables} WITH (publish = {})", literal(publish)));
         } else if !all_tables[index] {
             let gone = list(&mut members[index].difference(&wanted[index]));
             if !gone.is_empty() {

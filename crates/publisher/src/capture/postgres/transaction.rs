@@ -133,7 +133,13 @@ impl Transaction {
         self.writer.truncate(relation.table.id, index, self.ordinal);
     }
 
-    fn note(&mut self, relation: &Relation, old: Option<&OldTuple<'_>>, new: Option<&Tuple<'_>>, partial: bool) {
+    fn note(
+        &mut self,
+        relation: &Relation,
+        old: Option<&OldTuple<'_>>,
+        new: Option<&Tuple<'_>>,
+        partial: bool,
+    ) {
         if relation.key_at.is_empty() {
             return;
         }
@@ -221,7 +227,10 @@ fn write_old(row: &mut RowWriter<'_>, relation: &Relation, old: &OldTuple<'_>) {
 
 fn write_new(row: &mut RowWriter<'_>, new: &Tuple<'_>, full_old: Option<&OldTuple<'_>>) {
     match full_old {
-        None => new.cells().filter(|cell| !matches!(cell, Cell::Unchanged)).for_each(|cell| write_cell(row, &cell)),
+        None => new
+            .cells()
+            .filter(|cell| !matches!(cell, Cell::Unchanged))
+            .for_each(|cell| write_cell(row, &cell)),
         Some(old) => {
             for (cell, before) in new.cells().zip(old.tuple.cells()) {
                 write_cell(row, if matches!(cell, Cell::Unchanged) { &before } else { &cell });

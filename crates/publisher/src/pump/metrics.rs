@@ -1,0 +1,36 @@
+//! What the pump measures, for one stream.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::{Gauge, IntCounter, IntGauge};
+
+use crate::journal::Block;
+
+/// The pump's numbers, labelled with its stream already.
+#[derive(Debug, Clone)]
+pub struct CaptureMetrics {
+    /// Changes read from the source, rows of snapshots too.
+    pub changes: IntCounter,
+    /// Age of the last captured commit when it was captured.
+    pub lag_seconds: Gauge,
+    /// 1 while capture waits for room in the journal.
+    pub paused: IntGauge,
+    /// Tables whose existing rows are still being sent.
+    pub snapshots: IntGauge,
+}
+
+impl CaptureMetrics {
+    pub(super) fn captured(&self, block: &Block) {
+        self.changes.inc_by(block.changes());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        self.lag_seconds.set((now - block.head.at).max(0) as f64 / 1e6);
+    }
+
+    pub(super) fn paused(&self, paused: bool) {
+        self.paused.set(i64::from(paused));
+    }
+
+    pub(super) fn snapshots_pending(&self, tables: usize) {
+        self.snapshots.set(tables as i64);
+    }
+}

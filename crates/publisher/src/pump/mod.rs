@@ -1,0 +1,355 @@
+//! The pump: one owner that moves what capture yields into the journal, places snapshot chunks between two transactions,
+//! and confirms to the source what is safe.
+
+mod chunk;
+mod metrics;
+mod placing;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rowbridge_schema::config::ConfirmPolicy;
+use rowbridge_schema::{Offset, Position, TableName};
+use tokio::sync::watch;
+
+pub use self::metrics::CaptureMetrics;
+use self::placing::Placing;
+use crate::capture::{Capture, Captured, CapturedBlock};
+use crate::journal::{Durable, Journal, JournalError, Resume};
+use crate::snapshot::SnapshotReader;
+use crate::state::{Job, Request, State, StateError};
+
+/// How often an idle source's progress is noted in the journal, so that its log can go.
+const MARK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often requests of an operator are looked for.
+const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the source hears from us while the journal is full.
+const PAUSED_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the pump stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError<C: std::error::Error + 'static, R: std::error::Error + 'static> {
+    /// The source.
+    #[error("capture stopped")]
+    Capture(#[source] C),
+    /// Reading existing rows.
+    #[error("the snapshot stopped")]
+    Snapshot(#[source] R),
+    /// The journal.
+    #[error("the journal failed")]
+    Journal(#[from] JournalError),
+    /// The state file.
+    #[error("the state failed")]
+    State(#[from] StateError),
+}
+
+/// How the pump ended without an error.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PumpEnd {
+    /// It was asked to stop.
+    Shutdown,
+    /// An operator wants everything sent again: capture must be opened anew.
+    SnapshotAll,
+}
+
+/// What the outside sees of the pump.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PumpStatus {
+    /// Capture waits because the journal is full; the reason.
+    pub paused: Option<String>,
+    /// Tables whose existing rows are still being sent.
+    pub snapshots: usize,
+    /// Everything captured stands at or before this.
+    pub passed: Option<Offset>,
+}
+
+/// What the pump works with.
+pub struct Parts<C, R, J> {
+    /// The source.
+    pub capture: C,
+    /// Existing rows.
+    pub reader: R,
+    /// Where blocks go.
+    pub journal: Arc<J>,
+    /// Snapshots under way.
+    pub state: Arc<State>,
+    /// Numbers.
+    pub metrics: CaptureMetrics,
+    /// When the source may forget.
+    pub confirm: ConfirmPolicy,
+    /// Lowest position that every bridge endpoint has committed.
+    pub delivered: watch::Receiver<Option<Position>>,
+    /// For the outside.
+    pub status: watch::Sender<PumpStatus>,
+    /// Set to stop.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+struct Pump<C: Capture, R: SnapshotReader, J: Journal> {
+    capture: C,
+    placing: Placing<R>,
+    journal: Arc<J>,
+    state: Arc<State>,
+    metrics: CaptureMetrics,
+    confirm: ConfirmPolicy,
+    delivered: watch::Receiver<Option<Position>>,
+    durable: watch::Receiver<Durable>,
+    status: watch::Sender<PumpStatus>,
+    shutdown: watch::Receiver<bool>,
+    epoch: u32,
+    /// The last block appended ended its transaction.
+    between: bool,
+    /// Everything below was captured.
+    passed: Offset,
+    /// Ends of transactions not yet delivered everywhere; only with [`ConfirmPolicy::Delivered`].
+    undelivered: VecDeque<(Position, Resume)>,
+    /// Progress of an idle source that is not noted yet.
+    idle: Option<Resume>,
+}
+
+type Stop<C, R> = PumpError<<C as Capture>::Error, <R as SnapshotReader>::Error>;
+
+/// Runs until shutdown, a request to start over, or an error.
+///
+/// # Errors
+/// The first error of any part; the caller decides by its class whether to open capture again.
+pub async fn run<C, R, J>(parts: Parts<C, R, J>, epoch: u32) -> Result<PumpEnd, Stop<C, R>>
+where
+    C: Capture,
+    R: SnapshotReader + 'static,
+    J: Journal,
+{
+    let Parts { capture, reader, journal, state, metrics, confirm, delivered, status, shutdown } = parts;
+    let durable = journal.durable();
+    let mut pump = Pump {
+        capture,
+        placing: Placing::new(reader),
+        journal,
+        state,
+        metrics,
+        confirm,
+        delivered,
+        durable,
+        status,
+        shutdown,
+        epoch,
+        between: true,
+        passed: Offset::default(),
+        undelivered: VecDeque::new(),
+        idle: None,
+    };
+    pump.run().await
+}
+
+enum Wake<T> {
+    Shutdown,
+    Requests,
+    Confirm,
+    Mark,
+    Chunk,
+    Captured(T),
+}
+
+impl<C, R, J> Pump<C, R, J>
+where
+    C: Capture,
+    R: SnapshotReader + 'static,
+    J: Journal,
+{
+    async fn run(&mut self) -> Result<PumpEnd, Stop<C, R>> {
+        self.plan_jobs()?;
+        let mut requests = tokio::time::interval(REQUEST_INTERVAL);
+        let mut marks = tokio::time::interval(MARK_INTERVAL);
+        loop {
+            // A keyless table's chunks are placed in one go, between two transactions; see `placing`.
+            let wake = tokio::select! {
+                biased; // 1 stop, 2 operator, 3 confirm, 4 idle marks, 5 chunks, 6 changes
+                _ = self.shutdown.wait_for(|stop| *stop) => Wake::Shutdown,
+                _ = requests.tick() => Wake::Requests,
+                Ok(()) = self.durable.changed() => Wake::Confirm,
+                Ok(()) = self.delivered.changed(), if self.confirm == ConfirmPolicy::Delivered => Wake::Confirm,
+                _ = marks.tick(), if self.idle.is_some() => Wake::Mark,
+                () = self.placing.ready() => Wake::Chunk,
+                captured = self.capture.next() => Wake::Captured(captured),
+            };
+            match wake {
+                Wake::Shutdown => return Ok(PumpEnd::Shutdown),
+                Wake::Requests => {
+                    if self.requests().await? {
+                        return Ok(PumpEnd::SnapshotAll);
+                    }
+                }
+                Wake::Confirm => self.confirm().await?,
+                Wake::Mark => self.mark().await?,
+                Wake::Chunk => {}
+                Wake::Captured(captured) => {
+                    if self.captured(captured.map_err(PumpError::Capture)?).await? {
+                        return Ok(PumpEnd::Shutdown);
+                    }
+                }
+            }
+            if self.place().await? {
+                return Ok(PumpEnd::Shutdown);
+            }
+        }
+    }
+
+    fn plan_jobs(&mut self) -> Result<(), Stop<C, R>> {
+        let jobs = self.state.jobs()?;
+        self.status.send_modify(|status| status.snapshots = jobs.len());
+        self.metrics.snapshots_pending(jobs.len());
+        let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
+        self.capture.watch(&tables);
+        self.placing.plan(jobs);
+        Ok(())
+    }
+
+    async fn requests(&mut self) -> Result<bool, Stop<C, R>> {
+        let requests = self.state.take_requests()?;
+        if requests.is_empty() {
+            return Ok(false);
+        }
+        if requests.contains(&Request::SnapshotAll) {
+            return Ok(true);
+        }
+        let tables = self.placing.tables().await.map_err(PumpError::Snapshot)?;
+        for name in requests.iter().flat_map(|request| match request {
+            Request::Snapshot(names) => names.as_slice(),
+            Request::SnapshotAll => &[],
+        }) {
+            match tables.iter().find(|def| def.name.to_string() == *name) {
+                Some(def) => {
+                    let job = Job::new(def, true);
+                    self.state.add_job(def, Some(&job))?;
+                }
+                None => {
+                    tracing::warn!(table = %name, "a snapshot was asked for a table that is not captured")
+                }
+            }
+        }
+        self.plan_jobs()?;
+        Ok(false)
+    }
+
+    /// Takes what capture yields; true if shutdown came while the journal was full.
+    async fn captured(&mut self, captured: Captured) -> Result<bool, Stop<C, R>> {
+        match captured {
+            Captured::Block(block) => {
+                self.passed = self.passed.max(block.block.head.last.offset);
+                self.placing.note(&block);
+                if self.placing.holds() {
+                    self.placing.hold(*block);
+                    return Ok(false);
+                }
+                self.append(*block).await
+            }
+            Captured::Advanced { at, resume } => {
+                self.passed = self.passed.max(at);
+                // What is held is not in the journal yet: the source must not forget it.
+                if !self.placing.holds() {
+                    self.idle = Some(resume);
+                }
+                Ok(false)
+            }
+            Captured::TableAdded { def, resync } => {
+                let job = Job::new(&def, resync);
+                self.state.add_job(&def, Some(&job))?;
+                self.plan_jobs()?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn append(&mut self, captured: CapturedBlock) -> Result<bool, Stop<C, R>> {
+        let block = captured.block;
+        self.between = block.ends;
+        self.idle = None;
+        self.metrics.captured(&block);
+        if self.confirm == ConfirmPolicy::Delivered
+            && let Some(resume) = &block.resume
+        {
+            self.undelivered.push_back((block.head.last, resume.clone()));
+        }
+        self.append_waiting(Arc::new(block)).await
+    }
+
+    /// Appends, waiting for room as long as it takes; true if shutdown came first.
+    async fn append_waiting(&mut self, block: Arc<crate::journal::Block>) -> Result<bool, Stop<C, R>> {
+        loop {
+            match self.journal.append(Arc::clone(&block)).await {
+                Ok(_) => return Ok(false),
+                Err(error @ (JournalError::Full { .. } | JournalError::DiskFull { .. })) => {
+                    if self.wait_for_room(&error).await? {
+                        return Ok(true);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn wait_for_room(&mut self, error: &JournalError) -> Result<bool, Stop<C, R>> {
+        if self.status.borrow().paused.is_none() {
+            tracing::warn!(%error, "capture pauses until there is room in the journal");
+        }
+        self.status.send_modify(|status| status.paused = Some(error.to_string()));
+        self.metrics.paused(true);
+        let journal = Arc::clone(&self.journal);
+        let room = journal.room();
+        tokio::pin!(room);
+        let mut alive = tokio::time::interval(PAUSED_INTERVAL);
+        loop {
+            let wake = tokio::select! {
+                biased; // 1 stop, 2 go on, 3 keep the source's connection alive
+                _ = self.shutdown.wait_for(|stop| *stop) => Wake::Shutdown,
+                () = &mut room => Wake::Captured(()),
+                _ = alive.tick() => Wake::Confirm,
+            };
+            match wake {
+                Wake::Shutdown => return Ok(true),
+                Wake::Captured(()) => break,
+                _ => self.confirm().await?,
+            }
+        }
+        tracing::info!("there is room in the journal: capture goes on");
+        self.status.send_modify(|status| status.paused = None);
+        self.metrics.paused(false);
+        Ok(false)
+    }
+
+    /// Tells the source what it may forget.
+    async fn confirm(&mut self) -> Result<(), Stop<C, R>> {
+        let durable = self.durable.borrow_and_update().clone();
+        let resume = match self.confirm {
+            ConfirmPolicy::Journaled => durable.resume,
+            ConfirmPolicy::Delivered => {
+                let delivered = *self.delivered.borrow_and_update();
+                let mut resume = None;
+                while let Some((position, _)) = self.undelivered.front()
+                    && delivered.is_some_and(|delivered| *position <= delivered)
+                {
+                    resume = self.undelivered.pop_front().map(|(_, resume)| resume);
+                }
+                // With nothing on the way, the mark of an idle source is as good as a delivery.
+                if self.undelivered.is_empty() { durable.resume.or(resume) } else { resume }
+            }
+        };
+        if let Some(resume) = resume {
+            self.capture.confirm(&resume).await.map_err(PumpError::Capture)?;
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self) -> Result<(), Stop<C, R>> {
+        if let Some(resume) = self.idle.take() {
+            match self.journal.mark(resume.clone()).await {
+                Ok(()) => {}
+                // A mark may wait: it only helps the source to forget.
+                Err(JournalError::Full { .. } | JournalError::DiskFull { .. }) => self.idle = Some(resume),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,409 @@
+//! Where chunks enter the stream.
+//!
+//! **Keyed tables.** A chunk is read at some moment on another connection. Its read saw some transactions and not others
+//! ([`Containment`]). Once the stream has passed the log position that was taken after the read, every transaction that
+//! the read saw is in the stream, so the rows can enter it, less the keys that transactions which the read did not see
+//! have changed meanwhile. Such keys are remembered per table from before its first read until a read has seen their
+//! transaction. A key that was changed by an update without all columns (unchanged TOAST) is read again by itself.
+//!
+//! **Keyless tables.** Rows have no names, so nothing can be left out afterwards. The stream is held from before the read
+//! until it has passed it; then come the transactions that the read saw, a clear, all rows, and the transactions that
+//! it did not see.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rowbridge_schema::{Position, TableDef, TableName};
+
+use super::chunk::{Entry, encode, key_of};
+use super::{Pump, PumpError, Stop};
+use crate::capture::{Capture, CapturedBlock, ChangedKey, Key, TxToken};
+use crate::journal::Journal;
+use crate::snapshot::{ChunkRead, SnapshotReader};
+use crate::state::Job;
+
+/// Text of one chunk: large enough to be worth a transaction, small enough to be one delivery.
+const CHUNK_BYTES: usize = 2 << 20;
+/// How often a source that is behind a waiting chunk is asked how far it is.
+const HURRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Keys read again at once.
+const KEYS_AT_ONCE: usize = 500;
+
+type Answer<R> = (R, Result<Option<ChunkRead>, <R as SnapshotReader>::Error>);
+type Reading<R> = Pin<Box<dyn Future<Output = Answer<R>> + Send>>;
+
+enum Stage<R: SnapshotReader> {
+    /// No read under way.
+    Idle(R),
+    /// A read runs on its own connection.
+    Reading(Reading<R>),
+    /// The answer came; whether it can enter is looked at after every captured piece.
+    Waiting(R, Box<Result<Option<ChunkRead>, R::Error>>),
+    /// Only while moving from one to another.
+    Moving,
+}
+
+pub(super) struct Placing<R: SnapshotReader> {
+    stage: Stage<R>,
+    jobs: VecDeque<Job>,
+    /// What the running or waiting read is for.
+    current: Option<Current>,
+    /// The table whose changes are remembered, from before its first read on.
+    noted: Option<TableName>,
+    /// Its changes by transactions that no read has seen yet.
+    changes: Vec<(TxToken, ChangedKey)>,
+    /// Captured blocks that wait for the first chunk of a keyless table.
+    held: VecDeque<CapturedBlock>,
+    /// Keys that a partial change kept out of their chunk, and what comes when they were read again.
+    again: Vec<Key>,
+    then: Then,
+    hurried: Option<Instant>,
+}
+
+/// A read: the next range of its job, or some keys again.
+#[derive(Debug, Clone)]
+struct Current {
+    job: Job,
+    keys: Option<Vec<Key>>,
+}
+
+/// What follows a chunk and the keys that are read again for it.
+#[derive(Debug, Clone, Default)]
+enum Then {
+    /// The table is complete.
+    #[default]
+    Finish,
+    /// The next range begins behind this key.
+    Advance(Option<Key>),
+}
+
+impl<R: SnapshotReader + 'static> Placing<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            stage: Stage::Idle(reader),
+            jobs: VecDeque::new(),
+            current: None,
+            noted: None,
+            changes: Vec::new(),
+            held: VecDeque::new(),
+            again: Vec::new(),
+            then: Then::Finish,
+            hurried: None,
+        }
+    }
+
+    /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes.
+    pub(super) fn plan(&mut self, jobs: Vec<Job>) {
+        self.jobs = jobs.into();
+        if self.noted.as_ref().is_some_and(|noted| self.jobs.front().is_none_or(|job| job.table != *noted)) {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.noted = None;
+        self.changes.clear();
+        self.again.clear();
+        self.then = Then::Finish;
+    }
+
+    /// Captured tables as they are now.
+    pub(super) async fn tables(&mut self) -> Result<Vec<TableDef>, R::Error> {
+        self.wait().await;
+        match &mut self.stage {
+            Stage::Idle(reader) | Stage::Waiting(reader, _) => reader.tables().await,
+            Stage::Reading(_) | Stage::Moving => Ok(vec![]),
+        }
+    }
+
+    async fn wait(&mut self) {
+        if let Stage::Reading(reading) = &mut self.stage {
+            let (reader, answer) = reading.await;
+            self.stage = Stage::Waiting(reader, Box::new(answer));
+        }
+    }
+
+    /// Resolves when a read's answer has come or a waiting chunk should be looked at again. Cancel safe.
+    pub(super) async fn ready(&mut self) {
+        match &mut self.stage {
+            Stage::Reading(_) => self.wait().await,
+            Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
+            Stage::Idle(_) if !self.jobs.is_empty() => {}
+            Stage::Idle(_) | Stage::Moving => std::future::pending().await,
+        }
+    }
+
+    /// Remembers which keys a captured transaction changes.
+    pub(super) fn note(&mut self, block: &CapturedBlock) {
+        if let Some(noted) = &self.noted {
+            let changes = block.changed.iter().filter(|change| change.table == *noted);
+            self.changes.extend(changes.map(|change| (block.token, change.clone())));
+        }
+    }
+
+    /// Whether captured blocks must wait here.
+    pub(super) fn holds(&self) -> bool {
+        self.current.as_ref().is_some_and(|current| current.job.keyless) || !self.held.is_empty()
+    }
+
+    pub(super) fn hold(&mut self, block: CapturedBlock) {
+        self.held.push_back(block);
+    }
+
+    fn start(&mut self, mut reader: R) {
+        let Some(job) = self.jobs.front().cloned() else {
+            self.stage = Stage::Idle(reader);
+            return;
+        };
+        let settle = self.noted.as_ref() != Some(&job.table);
+        if settle {
+            self.forget();
+            self.noted = Some(job.table.clone());
+        }
+        let keys = (!self.again.is_empty()).then(|| {
+            let count = self.again.len().min(KEYS_AT_ONCE);
+            self.again.drain(..count).collect::<Vec<_>>()
+        });
+        self.current = Some(Current { job: job.clone(), keys: keys.clone() });
+        self.stage = Stage::Reading(Box::pin(async move {
+            if settle && let Err(error) = reader.settle().await {
+                return (reader, Err(error));
+            }
+            let answer = match &keys {
+                Some(keys) => reader.read_keys(&job.table, keys).await,
+                None => reader.read_chunk(&job.table, job.after.as_ref(), CHUNK_BYTES).await,
+            };
+            (reader, answer)
+        }));
+    }
+}
+
+impl<C, R, J> Pump<C, R, J>
+where
+    C: Capture,
+    R: SnapshotReader + 'static,
+    J: Journal,
+{
+    /// Moves the snapshot on as far as it goes now; true if shutdown came.
+    pub(super) async fn place(&mut self) -> Result<bool, Stop<C, R>> {
+        loop {
+            match std::mem::replace(&mut self.placing.stage, Stage::Moving) {
+                Stage::Idle(reader) => {
+                    // Reads begin between two transactions, so that a held stream begins with a whole one.
+                    if !self.between || self.placing.jobs.is_empty() {
+                        self.placing.stage = Stage::Idle(reader);
+                        return Ok(false);
+                    }
+                    self.placing.start(reader);
+                    return Ok(false);
+                }
+                Stage::Waiting(reader, answer) => {
+                    let chunk = match *answer {
+                        Err(error) => return Err(PumpError::Snapshot(error)),
+                        Ok(chunk) => chunk,
+                    };
+                    let passed = chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.after);
+                    if !passed || !self.between {
+                        self.placing.stage = Stage::Waiting(reader, Box::new(Ok(chunk)));
+                        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
+                            self.placing.hurried = Some(Instant::now());
+                            self.capture.hurry().await.map_err(PumpError::Capture)?;
+                        }
+                        return Ok(false);
+                    }
+                    if self.enter(reader, chunk).await? {
+                        return Ok(true);
+                    }
+                }
+                stage => {
+                    self.placing.stage = stage;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    async fn enter(&mut self, mut reader: R, chunk: Option<ChunkRead>) -> Result<bool, Stop<C, R>> {
+        let Some(current) = self.placing.current.take() else {
+            self.placing.stage = Stage::Idle(reader);
+            return Ok(false);
+        };
+        let job = &current.job;
+        let still_wanted = self.placing.jobs.contains(job);
+        let Some(chunk) = chunk.filter(|_| still_wanted) else {
+            if still_wanted {
+                tracing::warn!(table = %job.table, "the table is gone: its snapshot ends");
+                self.finish_job(&job.table)?;
+            }
+            self.placing.stage = Stage::Idle(reader);
+            return self.release_held().await;
+        };
+        if chunk.table.key.is_empty() {
+            if !job.keyless {
+                // It lost its key after the job was made, so nothing was held: begin anew.
+                self.state.add_job(&chunk.table, Some(&Job::new(&chunk.table, true)))?;
+                self.placing.stage = Stage::Idle(reader);
+                self.plan_jobs()?;
+                return Ok(false);
+            }
+            let stop = self.enter_keyless(&mut reader, chunk, job).await?;
+            self.placing.stage = Stage::Idle(reader);
+            return Ok(stop);
+        }
+        if self.release_held().await? {
+            return Ok(true);
+        }
+        if !self.between {
+            let job = Job { keyless: false, ..current.job.clone() };
+            self.placing
+                .jobs
+                .iter_mut()
+                .filter(|known| **known == current.job)
+                .for_each(|known| known.keyless = false);
+            self.placing.current = Some(Current { job, keys: current.keys });
+            self.placing.stage = Stage::Waiting(reader, Box::new(Ok(Some(chunk))));
+            return Ok(false);
+        }
+        self.placing.stage = Stage::Idle(reader);
+        self.enter_keyed(chunk, current).await
+    }
+
+    async fn enter_keyed(&mut self, chunk: ChunkRead, current: Current) -> Result<bool, Stop<C, R>> {
+        let Current { job, keys } = current;
+        let changes = std::mem::take(&mut self.placing.changes);
+        let (seen, unseen): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|(token, _)| chunk.containment.contains(*token));
+        drop(seen);
+        let emptied = unseen.iter().any(|(_, change)| change.key.is_empty());
+        let skip: HashSet<Key> = unseen.iter().map(|(_, change)| change.key.clone()).collect();
+        let partial: HashSet<Key> = unseen
+            .iter()
+            .filter(|(_, change)| change.partial)
+            .map(|(_, change)| change.key.clone())
+            .collect();
+        self.placing.changes = unseen;
+        if emptied {
+            // The table was truncated after the read: what was read is gone, read again.
+            self.placing.again.extend(keys.unwrap_or_default());
+            return Ok(false);
+        }
+        if !partial.is_empty() {
+            let sent = chunk.table.sent_columns();
+            let rows = chunk.cells.chunks(sent.len().max(1)).map(|row| key_of(&chunk, &sent, row));
+            self.placing.again.extend(rows.filter(|key| partial.contains(key)));
+        }
+        let range = keys.is_none();
+        if range {
+            self.placing.then =
+                if chunk.done { Then::Finish } else { Then::Advance(chunk.range.upto.clone()) };
+        }
+        let complete = self.placing.again.is_empty();
+        let entry = Entry {
+            clear: job.resync && range && job.after.is_none() && !chunk.portable_order,
+            prune: job.resync && range && chunk.portable_order,
+            done: complete && matches!(self.placing.then, Then::Finish),
+            skip,
+            only: job.only.clone(),
+        };
+        if self.append_chunk(&chunk, entry).await? {
+            return Ok(true);
+        }
+        if complete {
+            match std::mem::take(&mut self.placing.then) {
+                Then::Finish => self.finish_job(&job.table)?,
+                Then::Advance(after) => {
+                    self.state.advance_job(&job.table, after.as_ref())?;
+                    if let Some(known) = self.placing.jobs.iter_mut().find(|known| **known == job) {
+                        known.after = after;
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish_job(&mut self, table: &TableName) -> Result<(), Stop<C, R>> {
+        self.state.advance_job(table, None)?;
+        tracing::info!(%table, "existing rows are in the stream");
+        let jobs = self.state.jobs()?;
+        self.status.send_modify(|status| status.snapshots = jobs.len());
+        self.metrics.snapshots_pending(jobs.len());
+        let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
+        self.capture.watch(&tables);
+        self.placing.plan(jobs);
+        Ok(())
+    }
+
+    async fn append_chunk(&mut self, chunk: &ChunkRead, entry: Entry) -> Result<bool, Stop<C, R>> {
+        let last = self.journal.last().filter(|last| last.epoch >= self.epoch);
+        let last = last.unwrap_or(Position::new(self.epoch, 0, 0));
+        let block = encode(chunk, entry, last);
+        self.metrics.captured(&block);
+        self.append_waiting(Arc::new(block)).await
+    }
+
+    /// Lets the held stream go on.
+    async fn release_held(&mut self) -> Result<bool, Stop<C, R>> {
+        while let Some(block) = self.placing.held.pop_front() {
+            if self.append(block).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn enter_keyless(
+        &mut self,
+        reader: &mut R,
+        chunk: ChunkRead,
+        job: &Job,
+    ) -> Result<bool, Stop<C, R>> {
+        let held = &self.placing.held;
+        let concerns = |block: &CapturedBlock| block.block.tables.iter().any(|table| table.name == job.table);
+        let unseen = |block: &CapturedBlock| !chunk.containment.contains(block.token);
+        let split = held.iter().position(|block| concerns(block) && unseen(block)).unwrap_or(held.len());
+        let mut split_at = split;
+        while split_at > 0 && !held[split_at - 1].block.ends {
+            split_at -= 1;
+        }
+        if held.iter().skip(split).any(|block| concerns(block) && !unseen(block)) {
+            tracing::debug!(table = %job.table, "a commit was not visible in order: the table is read again");
+            return self.release_held().await;
+        }
+        for _ in 0..split_at {
+            if let Some(block) = self.placing.held.pop_front()
+                && self.append(block).await?
+            {
+                return Ok(true);
+            }
+        }
+        let mut chunk = chunk;
+        let mut clear = true;
+        loop {
+            let done = chunk.done;
+            let entry = Entry { clear, done, only: job.only.clone(), ..Entry::default() };
+            if self.append_chunk(&chunk, entry).await? {
+                return Ok(true);
+            }
+            if done {
+                break;
+            }
+            clear = false;
+            self.confirm().await?;
+            let marker = Key::new();
+            let next = reader
+                .read_chunk(&job.table, Some(&marker), CHUNK_BYTES)
+                .await
+                .map_err(PumpError::Snapshot)?;
+            match next {
+                Some(next) => chunk = next,
+                None => break,
+            }
+        }
+        self.finish_job(&job.table)?;
+        self.release_held().await
+    }
+}

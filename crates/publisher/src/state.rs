@@ -1,0 +1,494 @@
+//! What a publisher remembers besides its journal: identity, lanes, snapshots under way, requests of an operator.
+//!
+//! A small SQLite file in `state_dir`, because it is queried, changed from two processes (the running publisher and a
+//! command) and holds no stream. Every change is one transaction with `synchronous = FULL`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rowbridge_schema::{EndpointName, Offset, Position, SourceId, StreamName, TableDef, TableName};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::capture::Key;
+
+/// Name of the file in `state_dir`.
+pub const STATE_FILE: &str = "state.db";
+const LOCK_FILE: &str = "lock";
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS lanes (endpoint TEXT PRIMARY KEY, start TEXT NOT NULL) STRICT;
+    -- one row per captured table: its columns when it was last sent, and its snapshot
+    CREATE TABLE IF NOT EXISTS tables (
+        schema TEXT NOT NULL, name TEXT NOT NULL, columns TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('pending', 'done')),
+        keyless INTEGER NOT NULL, resync INTEGER NOT NULL, only_for TEXT NOT NULL, after TEXT,
+        PRIMARY KEY (schema, name)) STRICT;
+    CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL) STRICT;";
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder cannot be made or read.
+    #[error("cannot use state_dir {path}")]
+    Folder {
+        /// `publisher.state_dir`
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "state_dir {path} is in use by another rowbridge process; stop it, or give this one a folder of its own"
+    )]
+    Locked {
+        /// `publisher.state_dir`
+        path: PathBuf,
+    },
+    /// The file is damaged or cannot be written.
+    #[error("cannot use {path}")]
+    Database {
+        /// The state file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The folder belongs to another stream.
+    #[error(
+        "state_dir {path} belongs to stream {found}, not to {expected}; use another folder, or the old name"
+    )]
+    OtherStream {
+        /// `publisher.state_dir`
+        path: PathBuf,
+        /// Recorded.
+        found: String,
+        /// Configured.
+        expected: StreamName,
+    },
+}
+
+/// Where capture stands as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Epoch of new positions.
+    pub epoch: u32,
+    /// Nothing was captured in this epoch yet: slot or change log are to be made.
+    pub fresh: bool,
+    /// The source as the capture last named it.
+    pub source: Option<SourceId>,
+    /// PostgreSQL timeline.
+    pub timeline: Option<u32>,
+    /// Offsets below which positions have an earlier epoch, after a failover.
+    pub earlier_epochs: Vec<(Offset, u32)>,
+}
+
+/// A snapshot to make or to go on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The table.
+    pub table: TableName,
+    /// Rows have no key.
+    pub keyless: bool,
+    /// Remove what is gone.
+    pub resync: bool,
+    /// Only for these endpoints; all bridge endpoints if empty.
+    pub only: Vec<EndpointName>,
+    /// Last key that is durable in the journal.
+    pub after: Option<Key>,
+}
+
+impl Job {
+    /// A snapshot of a whole table for every bridge endpoint.
+    #[must_use]
+    pub fn new(def: &TableDef, resync: bool) -> Self {
+        Self { table: def.name.clone(), keyless: def.key.is_empty(), resync, only: vec![], after: None }
+    }
+}
+
+/// What an operator asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// New epoch, new slot, all tables again.
+    SnapshotAll,
+    /// These tables again (raw names).
+    Snapshot(Vec<String>),
+}
+
+/// The open state; holds the lock on `state_dir`.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    database: Mutex<Connection>,
+    _lock: File,
+}
+
+fn open_database(dir: &Path) -> Result<Connection, StateError> {
+    let path = dir.join(STATE_FILE);
+    let open = || {
+        let database = Connection::open(&path)?;
+        database.busy_timeout(std::time::Duration::from_secs(5))?;
+        database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        database.execute_batch(SCHEMA)?;
+        Ok(database)
+    };
+    open().map_err(|source| StateError::Database { path: path.clone(), source })
+}
+
+/// Leaves a request for the publisher that runs, or will run, on this folder.
+///
+/// # Errors
+/// The folder does not exist or cannot be written.
+pub fn request(dir: &Path, request: &Request) -> Result<(), StateError> {
+    let folder = |source| StateError::Folder { path: dir.to_owned(), source };
+    std::fs::metadata(dir).map_err(folder)?;
+    let what = match request {
+        Request::SnapshotAll => serde_json::json!({ "snapshot": "all" }),
+        Request::Snapshot(tables) => serde_json::json!({ "snapshot": tables }),
+    };
+    let database = open_database(dir)?;
+    database
+        .execute("INSERT INTO requests (what) VALUES (?1)", [what.to_string()])
+        .map_err(|source| StateError::Database { path: dir.join(STATE_FILE), source })?;
+    Ok(())
+}
+
+impl State {
+    /// Opens or makes the state of a stream.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn open(dir: &Path, stream: &StreamName) -> Result<Self, StateError> {
+        let folder = |source| StateError::Folder { path: dir.to_owned(), source };
+        std::fs::create_dir_all(dir).map_err(folder)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join(LOCK_FILE))
+            .map_err(folder)?;
+        lock.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => StateError::Locked { path: dir.to_owned() },
+            std::fs::TryLockError::Error(source) => folder(source),
+        })?;
+        let state =
+            Self { path: dir.join(STATE_FILE), database: Mutex::new(open_database(dir)?), _lock: lock };
+        match state.meta("stream")? {
+            None => state.set_meta("stream", stream.as_str())?,
+            Some(found) if found != stream.as_str() => {
+                return Err(StateError::OtherStream {
+                    path: dir.to_owned(),
+                    found,
+                    expected: stream.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+        Ok(state)
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StateError> {
+        let mut database = self.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        run(&mut database).map_err(|source| StateError::Database { path: self.path.clone(), source })
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<String>, StateError> {
+        self.with(|db| {
+            db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+        })
+    }
+
+    fn set_meta(&self, key: &str, value: &str) -> Result<(), StateError> {
+        self.with(|db| {
+            db.execute(
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [key, value],
+            )
+        })
+        .map(drop)
+    }
+
+    /// Who we are; a new state begins with epoch 1.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn identity(&self) -> Result<Identity, StateError> {
+        let number = |key: &str| Ok(self.meta(key)?.and_then(|text| text.parse::<u32>().ok()));
+        let earlier: Vec<(u32, u64, u32)> = self
+            .meta("earlier_epochs")?
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
+        Ok(Identity {
+            epoch: number("epoch")?.unwrap_or(1),
+            fresh: self.meta("phase")?.as_deref() != Some("running"),
+            source: self.meta("source")?.map(SourceId),
+            timeline: number("timeline")?,
+            earlier_epochs: earlier
+                .into_iter()
+                .map(|(file, at, epoch)| (Offset { file, at }, epoch))
+                .collect(),
+        })
+    }
+
+    /// Remembers who we are.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), StateError> {
+        let earlier: Vec<(u32, u64, u32)> =
+            identity.earlier_epochs.iter().map(|(offset, epoch)| (offset.file, offset.at, *epoch)).collect();
+        let mut values = vec![
+            ("epoch", identity.epoch.to_string()),
+            ("phase", if identity.fresh { "new" } else { "running" }.to_owned()),
+            ("earlier_epochs", serde_json::json!(earlier).to_string()),
+        ];
+        values.extend(identity.timeline.map(|timeline| ("timeline", timeline.to_string())));
+        values.extend(identity.source.as_ref().map(|source| ("source", source.0.clone())));
+        self.with(|db| {
+            let transaction = db.transaction()?;
+            for (key, value) in &values {
+                transaction.execute(
+                    "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                    [*key, value],
+                )?;
+            }
+            transaction.commit()
+        })
+    }
+
+    /// Where a lane begins; recorded at its first sight.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn lane_start(&self, endpoint: &EndpointName) -> Result<Option<Position>, StateError> {
+        let text: Option<String> = self.with(|db| {
+            db.query_row("SELECT start FROM lanes WHERE endpoint = ?1", [endpoint.as_str()], |row| row.get(0))
+                .optional()
+        })?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
+
+    /// Records a new lane.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn add_lane(&self, endpoint: &EndpointName, start: Position) -> Result<(), StateError> {
+        self.with(|db| {
+            db.execute(
+                "INSERT OR REPLACE INTO lanes VALUES (?1, ?2)",
+                [endpoint.as_str(), &start.to_string()],
+            )
+        })
+        .map(drop)
+    }
+
+    /// Tables known, with the columns (name, type) that they had.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn tables(&self) -> Result<Vec<(TableName, Vec<(String, String)>)>, StateError> {
+        self.with(|db| {
+            let mut statement = db.prepare("SELECT schema, name, columns FROM tables ORDER BY 1, 2")?;
+            let rows = statement.query_map([], |row| {
+                let columns: String = row.get(2)?;
+                Ok((table_name(row.get(0)?, row.get(1)?), serde_json::from_str(&columns).unwrap_or_default()))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Records a table, and that it is to be sent; a job that is already waiting is widened, never narrowed.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn add_job(&self, def: &TableDef, job: Option<&Job>) -> Result<(), StateError> {
+        let waiting = self.jobs()?.into_iter().find(|waiting| waiting.table == def.name);
+        let (status, resync, only) = match (job, waiting) {
+            (None, _) => ("done", false, vec![]),
+            (Some(job), None) => ("pending", job.resync, job.only.clone()),
+            (Some(job), Some(before)) => {
+                let everybody = job.only.is_empty() || before.only.is_empty();
+                let mut only = if everybody { vec![] } else { before.only };
+                if !everybody {
+                    only.extend(
+                        job.only.iter().filter(|name| !only.contains(name)).cloned().collect::<Vec<_>>(),
+                    );
+                }
+                ("pending", job.resync || before.resync, only)
+            }
+        };
+        let columns = serde_json::json!(columns(def)).to_string();
+        let only = serde_json::json!(only).to_string();
+        let (schema, name) = split(&def.name);
+        self.with(|db| {
+            db.execute(
+                "INSERT OR REPLACE INTO tables VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
+                params![schema, name, columns, status, def.key.is_empty(), resync, only],
+            )
+        })
+        .map(drop)
+    }
+
+    /// Snapshots to make or to go on with, by name.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn jobs(&self) -> Result<Vec<Job>, StateError> {
+        self.with(|db| {
+            let mut statement = db.prepare(
+                "SELECT schema, name, keyless, resync, only_for, after FROM tables WHERE status = 'pending' ORDER BY 1, 2",
+            )?;
+            let rows = statement.query_map([], |row| {
+                let only: String = row.get(4)?;
+                let after: Option<String> = row.get(5)?;
+                Ok(Job {
+                    table: table_name(row.get(0)?, row.get(1)?),
+                    keyless: row.get(2)?,
+                    resync: row.get(3)?,
+                    only: serde_json::from_str(&only).unwrap_or_default(),
+                    after: after.and_then(|text| serde_json::from_str(&text).ok()),
+                })
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// A chunk up to `after` is durable in the journal; `None` says that the table is complete.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn advance_job(&self, table: &TableName, after: Option<&Key>) -> Result<(), StateError> {
+        let (schema, name) = split(table);
+        let status = if after.is_some() { "pending" } else { "done" };
+        let after = after.map(|key| serde_json::json!(key).to_string());
+        self.with(|db| {
+            db.execute(
+                "UPDATE tables SET after = ?3, status = ?4 WHERE schema = ?1 AND name = ?2",
+                params![schema, name, after, status],
+            )
+        })
+        .map(drop)
+    }
+
+    /// Takes all requests that were left.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn take_requests(&self) -> Result<Vec<Request>, StateError> {
+        let texts: Vec<String> = self.with(|db| {
+            let any: i64 = db.query_row("SELECT count(*) FROM requests", [], |row| row.get(0))?;
+            if any == 0 {
+                return Ok(vec![]);
+            }
+            let mut statement = db.prepare("DELETE FROM requests RETURNING what")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })?;
+        Ok(texts.iter().filter_map(|text| parse_request(text)).collect())
+    }
+}
+
+fn parse_request(text: &str) -> Option<Request> {
+    let value: serde_json::Value = serde_json::from_str(text).ok()?;
+    match value.get("snapshot")? {
+        serde_json::Value::String(_) => Some(Request::SnapshotAll),
+        tables => serde_json::from_value(tables.clone()).ok().map(Request::Snapshot),
+    }
+}
+
+/// Name and type of each sent column: what decides whether rows that were sent before are still right.
+#[must_use]
+pub fn columns(def: &TableDef) -> Vec<(String, String)> {
+    let sent = def.columns.iter().filter(|column| column.generated.is_none());
+    sent.map(|column| (column.name.clone(), column.type_name.clone())).collect()
+}
+
+fn split(name: &TableName) -> (&str, &str) {
+    (name.schema.as_deref().unwrap_or(""), &name.name)
+}
+
+fn table_name(schema: String, name: String) -> TableName {
+    TableName { schema: Some(schema).filter(|schema| !schema.is_empty()), name }
+}
+
+#[cfg(test)]
+mod tests {
+    use rowbridge_schema::{Column, Dialect};
+
+    use super::*;
+
+    fn def(name: &str) -> TableDef {
+        let column = Column {
+            name: "id".into(),
+            type_name: "bigint".into(),
+            not_null: true,
+            generated: None,
+            collation: None,
+        };
+        TableDef {
+            dialect: Dialect::Postgres,
+            name: TableName::new("public", name),
+            columns: vec![column],
+            key: vec![0],
+            types: vec![],
+            options: vec![],
+        }
+    }
+
+    #[test]
+    fn state_survives_and_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let stream: StreamName = "shop".parse().unwrap();
+        let state = State::open(dir.path(), &stream).unwrap();
+        assert!(matches!(State::open(dir.path(), &stream), Err(StateError::Locked { .. })));
+        let fresh = state.identity().unwrap();
+        assert!(fresh.fresh && fresh.epoch == 1);
+        let identity = Identity {
+            epoch: 3,
+            fresh: false,
+            source: Some(SourceId("pg".into())),
+            timeline: Some(2),
+            earlier_epochs: vec![(Offset { file: 0, at: 77 }, 2)],
+        };
+        state.set_identity(&identity).unwrap();
+        drop(state);
+        let other: StreamName = "other".parse().unwrap();
+        assert!(matches!(State::open(dir.path(), &other), Err(StateError::OtherStream { .. })));
+        let state = State::open(dir.path(), &stream).unwrap();
+        assert_eq!(state.identity().unwrap(), identity);
+    }
+
+    #[test]
+    fn jobs_widen_advance_and_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
+        let (a, b): (EndpointName, EndpointName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let job = |resync, only: &[&EndpointName]| Job {
+            only: only.iter().map(|&name| name.clone()).collect(),
+            ..Job::new(&def("t"), resync)
+        };
+        state.add_job(&def("t"), Some(&job(false, &[&a]))).unwrap();
+        state.add_job(&def("t"), Some(&job(true, &[&b]))).unwrap();
+        assert_eq!(state.jobs().unwrap(), [job(true, &[&a, &b])]);
+        state.add_job(&def("t"), Some(&job(false, &[]))).unwrap();
+        assert_eq!(state.jobs().unwrap(), [job(true, &[])]);
+        state.advance_job(&def("t").name, Some(&vec!["7".into()])).unwrap();
+        assert_eq!(state.jobs().unwrap()[0].after, Some(vec!["7".into()]));
+        state.advance_job(&def("t").name, None).unwrap();
+        assert!(state.jobs().unwrap().is_empty());
+        assert_eq!(state.tables().unwrap(), [(def("t").name, columns(&def("t")))]);
+    }
+
+    #[test]
+    fn requests_are_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
+        request(dir.path(), &Request::SnapshotAll).unwrap();
+        request(dir.path(), &Request::Snapshot(vec!["public.t".into()])).unwrap();
+        let taken = state.take_requests().unwrap();
+        assert_eq!(taken, [Request::SnapshotAll, Request::Snapshot(vec!["public.t".into()])]);
+        assert!(state.take_requests().unwrap().is_empty());
+        assert!(request(&dir.path().join("absent"), &Request::SnapshotAll).is_err());
+    }
+}
