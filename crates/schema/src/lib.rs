@@ -11,6 +11,7 @@ pub mod secret;
 pub mod signature;
 pub mod sql;
 pub mod table;
+pub mod tls;
 pub mod wire;
 
 pub use cell::{Cell, Class as StorageClass};

@@ -1,6 +1,21 @@
 //! Configuration as checked types: what the rest of the program may rely on. The loader turns one TOML file into a
 //! [`Config`] or into all of its errors at once.
 
+pub mod address;
+pub mod bytes;
+pub mod defaults;
+pub mod duration;
+pub mod error;
+mod load;
+mod load_publisher;
+mod load_subscriber;
+pub mod postgres_url;
+mod reader;
+mod substitute;
+mod suggest;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +26,15 @@ use url::Url;
 use crate::name::{EndpointName, StreamName};
 use crate::pattern::TablePatterns;
 use crate::secret::{Secret, SigningKey};
+
+pub use address::AddressError;
+pub use error::{ConfigError, ConfigErrors, Problem};
+pub use load::load;
+pub use postgres_url::DatabaseUrlError;
+pub use substitute::SubstituteError;
+
+/// The commented default file: every key that works, with its default and its meaning.
+pub const DEFAULT_TOML: &str = include_str!("../../../../config/rowbridge.default.toml");
 
 /// One file: either end or both.
 #[derive(Debug, Clone)]
@@ -77,7 +101,7 @@ pub struct PostgresUrl {
     pub password: Option<Secret>,
     /// Database; the role's name if left out.
     pub database: String,
-    /// `?sslmode=`; `verify-full` if left out, `prefer` on loopback and unix sockets.
+    /// `?sslmode=`; if left out `verify-full`, or `prefer` on unix sockets and on loopback without a root certificate.
     pub ssl_mode: SslMode,
     /// `?sslrootcert=`: PEM file of the authorities to trust instead of the system's.
     pub ssl_root_cert: Option<PathBuf>,

@@ -1,0 +1,261 @@
+//! `[publisher]`, `[source]`, `[journal]`, `[[endpoint]]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use url::Url;
+
+use super::address::{AddressError, check_url};
+use super::error::Problem;
+use super::load::{database, signing_keys, table_patterns};
+use super::load_subscriber::networks;
+use super::reader::{Field, Keys, Reader, Section};
+use super::{
+    ConfirmPolicy, DatabaseUrl, EndpointConfig, JournalConfig, PublisherConfig, SnapshotMode, SourceConfig,
+    Start, defaults,
+};
+use crate::name::{EndpointName, StreamName};
+use crate::pattern::TablePatterns;
+
+pub(super) const PUBLISHER: Keys = Keys { section: "publisher", keys: &["stream", "state_dir"] };
+
+pub(super) const SOURCE: Keys = Keys {
+    section: "source",
+    keys: &["kind", "url", "tables", "snapshot", "slot", "publication", "max_transaction", "max_log_rows"],
+};
+
+pub(super) const JOURNAL: Keys = Keys { section: "journal", keys: &["max_bytes", "retain", "confirm"] };
+
+pub(super) const ENDPOINT: Keys = Keys {
+    section: "endpoint",
+    keys: &["name", "url", "secret", "format", "tables", "allow_networks", "ca", "timeout", "start"],
+};
+
+/// PostgreSQL cuts identifiers off at NAMEDATALEN - 1 bytes.
+const SLOT_MAX_LEN: usize = 63;
+
+/// Room for the `_inserts` of the second publication.
+const PUBLICATION_MAX_LEN: usize = SLOT_MAX_LEN - "_inserts".len();
+
+pub(super) const STREAM_EXPECTED: &str = "a name of 1 to 64 characters a-z, 0-9, _ and -";
+
+/// `None` without `[publisher]`, `Some(None)` if something in it is wrong. Sections are read even if others miss.
+pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option<PublisherConfig>> {
+    let publisher = root.get("publisher");
+    let mut stream = None;
+    let mut state_dir = None;
+    if let Some(section) = publisher.as_ref().and_then(|field| reader.section(field, &PUBLISHER)) {
+        stream = section
+            .require(reader, "stream", "stream = \"shop\"")
+            .and_then(|field| reader.parsed(&field, STREAM_EXPECTED, "\"shop\""));
+        state_dir = section
+            .require(reader, "state_dir", "state_dir = \"/var/lib/rowbridge\"")
+            .and_then(|field| reader.filled_text(&field, "a folder", "\"/var/lib/rowbridge\""))
+            .map(PathBuf::from);
+    }
+    let source = root.get("source").and_then(|field| {
+        let section = reader.section(&field, &SOURCE)?;
+        source(reader, &section, stream.as_ref())
+    });
+    let journal = match root.get("journal") {
+        None => Some(JournalConfig {
+            max_bytes: defaults::JOURNAL_MAX_BYTES,
+            retain: defaults::JOURNAL_RETAIN,
+            confirm: ConfirmPolicy::Journaled,
+        }),
+        Some(field) => reader.section(&field, &JOURNAL).and_then(|section| journal(reader, &section)),
+    };
+    let endpoints = root.get("endpoint").and_then(|field| endpoints(reader, &field));
+    publisher?;
+    let config = || {
+        Some(PublisherConfig {
+            stream: stream?,
+            state_dir: state_dir?,
+            source: source?,
+            journal: journal?,
+            endpoints: endpoints?,
+        })
+    };
+    Some(config())
+}
+
+fn source(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    stream: Option<&StreamName>,
+) -> Option<SourceConfig> {
+    let database = database(reader, section);
+    let tables = section
+        .require(reader, "tables", "tables = [\"*\"]")
+        .and_then(|field| table_patterns(reader, &field));
+    let snapshot = section.get("snapshot").map_or(Some(SnapshotMode::Initial), |field| {
+        let choices = [("initial", SnapshotMode::Initial), ("never", SnapshotMode::Never)];
+        reader.choice(&field, "\"initial\" or \"never\"", &choices, "initial sends existing rows first")
+    });
+    let is_postgres = matches!(database, Some(DatabaseUrl::Postgres(_)));
+    let mut postgres_name = |key, expected, limit, example, fits: fn(char) -> bool| match section.get(key) {
+        Some(field) => {
+            let text = reader.filled_text(&field, expected, "\"rowbridge_shop\"")?;
+            if text.len() > limit || !text.chars().all(fits) {
+                return reader.unexpected(&field, expected, "such as \"rowbridge_shop\"");
+            }
+            Some(text)
+        }
+        None => {
+            let name = format!("rowbridge_{}", stream?.as_str().replace('-', "_"));
+            if is_postgres && name.len() > limit {
+                reader.push(section.at, section.path(key), Problem::NameTooLong { limit, example });
+                return None;
+            }
+            Some(name)
+        }
+    };
+    // The server refuses other characters in a slot's name; a publication is any identifier.
+    let slot = postgres_name(
+        "slot",
+        "a slot's name of 1 to 63 characters a-z, 0-9 and _",
+        SLOT_MAX_LEN,
+        "slot = \"rowbridge_shop\"",
+        |c| matches!(c, 'a'..='z' | '0'..='9' | '_'),
+    );
+    let publication = postgres_name(
+        "publication",
+        "a publication's name of 1 to 55 bytes",
+        PUBLICATION_MAX_LEN,
+        "publication = \"rowbridge_shop\"",
+        |c| !c.is_control(),
+    );
+    let max_transaction =
+        section.get("max_transaction").map_or(Some(defaults::MAX_TRANSACTION), |field| reader.bytes(&field));
+    let max_log_rows = section.get("max_log_rows").map_or(Some(defaults::MAX_LOG_ROWS), |field| {
+        let rows = reader.count(&field)?;
+        if rows == 0 {
+            reader.report(&field, Problem::TooSmall { least: "1" });
+        }
+        Some(rows)
+    });
+    if let Some(database) = &database {
+        let kind = database.kind();
+        let foreign: &[&'static str] = match database {
+            DatabaseUrl::Postgres(_) => &["max_log_rows"],
+            DatabaseUrl::Sqlite(_) => &["slot", "publication"],
+        };
+        for field in foreign.iter().filter_map(|key| section.get(key)) {
+            reader.report(&field, Problem::NotForKind { kind });
+        }
+    }
+    Some(SourceConfig {
+        database: database?,
+        tables: tables?,
+        snapshot: snapshot?,
+        slot: slot?,
+        publication: publication?,
+        max_transaction: max_transaction?,
+        max_log_rows: max_log_rows?,
+    })
+}
+
+fn journal(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<JournalConfig> {
+    let max_bytes = section.get("max_bytes").map_or(Some(defaults::JOURNAL_MAX_BYTES), |field| {
+        let bytes = reader.bytes(&field)?;
+        if bytes == 0 {
+            reader.report(&field, Problem::TooSmall { least: "1 B, better \"1 GiB\"" });
+        }
+        Some(bytes)
+    });
+    let retain =
+        section.get("retain").map_or(Some(defaults::JOURNAL_RETAIN), |field| reader.duration(&field));
+    let confirm = section.get("confirm").map_or(Some(ConfirmPolicy::Journaled), |field| {
+        let choices = [("journaled", ConfirmPolicy::Journaled), ("delivered", ConfirmPolicy::Delivered)];
+        let way_out = "delivered is for disks that may vanish";
+        reader.choice(&field, "\"journaled\" or \"delivered\"", &choices, way_out)
+    });
+    Some(JournalConfig { max_bytes: max_bytes?, retain: retain?, confirm: confirm? })
+}
+
+fn endpoints(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<EndpointConfig>> {
+    let sections = reader.sections(field, &ENDPOINT);
+    let mut names = Vec::new();
+    let endpoints: Vec<_> = sections.iter().map(|section| endpoint(reader, section, &mut names)).collect();
+    endpoints.into_iter().collect()
+}
+
+fn endpoint(
+    reader: &mut Reader<'_>,
+    section: &Section<'_>,
+    names: &mut Vec<(EndpointName, usize)>,
+) -> Option<EndpointConfig> {
+    let name = section.require(reader, "name", "name = \"warehouse\"").and_then(|field| {
+        let name: EndpointName = reader.parsed(&field, STREAM_EXPECTED, "\"warehouse\"")?;
+        reader.unique(names, name.clone(), &field, "the name tells endpoints apart");
+        Some(name)
+    });
+    let allow_networks = match section.get("allow_networks") {
+        None => Some(Vec::new()),
+        Some(field) => networks(reader, &field),
+    };
+    let url = section
+        .require(reader, "url", "url = \"https://warehouse.internal:9500/in/shop\"")
+        .and_then(|field| endpoint_url(reader, &field, allow_networks.as_deref()));
+    let secrets = section
+        .require(reader, "secret", "secret = \"${WEBHOOK_SECRET}\"")
+        .and_then(|field| signing_keys(reader, &field));
+    if let Some(field) = section.get("format") {
+        reader.choice(&field, "\"bridge\"", &[("bridge", ())], "no other format works yet");
+    }
+    let tables = section
+        .get("tables")
+        .map_or_else(|| Some(TablePatterns::all()), |field| table_patterns(reader, &field));
+    let ca = match section.get("ca") {
+        None => Some(None),
+        Some(field) => reader
+            .filled_text(&field, "the path of a PEM file", "\"/etc/rowbridge/ca.pem\"")
+            .map(|path| Some(PathBuf::from(path))),
+    };
+    let timeout = section
+        .get("timeout")
+        .map_or(Some(defaults::ENDPOINT_TIMEOUT), |field| above_zero(reader, &field, "1ms, better \"30s\""));
+    let start = section.get("start").map_or(Some(Start::Snapshot), |field| {
+        let choices = [("snapshot", Start::Snapshot), ("now", Start::Now)];
+        reader.choice(&field, "\"snapshot\" or \"now\"", &choices, "snapshot sends existing rows first")
+    });
+    Some(EndpointConfig {
+        name: name?,
+        url: url?,
+        secrets: secrets?,
+        tables: tables?,
+        allow_networks: allow_networks?,
+        ca: ca?,
+        timeout: timeout?,
+        start: start?,
+    })
+}
+
+/// Zero means zero, and then nothing would ever succeed.
+pub(super) fn above_zero(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    least: &'static str,
+) -> Option<Duration> {
+    let duration = reader.duration(field)?;
+    if duration.is_zero() {
+        reader.report(field, Problem::TooSmall { least });
+    }
+    Some(duration)
+}
+
+/// `allow_networks` is `None` if it could not be read: http towards a name is then given the benefit of the doubt, as
+/// one mistake should not be reported as two.
+fn endpoint_url(reader: &mut Reader<'_>, field: &Field<'_>, allow_networks: Option<&[IpNet]>) -> Option<Url> {
+    let text = reader.text(field, "a URL", "\"https://warehouse.internal:9500/in/shop\"")?;
+    let url = Url::parse(&text).map_err(|error| reader.report(field, error)).ok()?;
+    match check_url(&url, allow_networks.unwrap_or_default()) {
+        Err(AddressError::HttpsRequired) if allow_networks.is_none() => None,
+        Err(error) => {
+            reader.report(field, error);
+            None
+        }
+        Ok(()) => Some(url),
+    }
+}
