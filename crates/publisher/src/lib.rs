@@ -2,4 +2,6 @@
 
 pub mod capture;
 pub mod journal;
+pub mod lane;
+pub mod metrics;
 pub mod snapshot;
