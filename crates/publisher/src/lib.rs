@@ -1,7 +1,14 @@
 //! The publishing end: capture, snapshot, journal, lanes.
 
 pub mod capture;
+pub mod check;
 pub mod journal;
+pub mod lane;
+pub mod metrics;
+mod publisher;
 pub mod pump;
 pub mod snapshot;
+mod source;
 pub mod state;
+
+pub use publisher::{OpenError, Publisher, PublisherStatus};

@@ -284,6 +284,41 @@ impl State {
         .map(drop)
     }
 
+    /// Lanes that were seen before.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn lanes(&self) -> Result<Vec<String>, StateError> {
+        self.with(|db| {
+            let mut statement = db.prepare("SELECT endpoint FROM lanes ORDER BY 1")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// Position behind which the last snapshot of everything lies.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn snapshot_from(&self) -> Result<Option<Position>, StateError> {
+        Ok(self.meta("snapshot_from")?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Remembers it.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn set_snapshot_from(&self, position: Position) -> Result<(), StateError> {
+        self.set_meta("snapshot_from", &position.to_string())
+    }
+
+    /// Snapshots that were under way count for nothing: every table is to be sent again.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn start_over(&self) -> Result<(), StateError> {
+        self.with(|db| db.execute("UPDATE tables SET status = 'done', after = NULL", [])).map(drop)
+    }
+
     /// Tables known, with the columns (name, type) that they had.
     ///
     /// # Errors

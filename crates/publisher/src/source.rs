@@ -1,0 +1,93 @@
+//! Opening a source of either kind for the pump.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rowbridge_schema::config::{PostgresUrl, SourceConfig};
+use rowbridge_schema::tls;
+use rowbridge_schema::{Offset, SourceId, TableName};
+
+use crate::capture::postgres::client::Connector;
+use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions};
+use crate::capture::{Capture, CaptureStart};
+use crate::journal::Resume;
+use crate::snapshot::SnapshotReader;
+use crate::snapshot::postgres::PostgresSnapshot;
+use crate::state::Identity;
+
+/// A source that is open.
+pub(crate) struct OpenSource<C, R> {
+    pub capture: C,
+    pub reader: R,
+    pub source: SourceId,
+    /// What to remember.
+    pub identity: Identity,
+    /// Where the source may be confirmed right now.
+    pub resume: Resume,
+    /// Tables that were not captured before: they need a snapshot even if they are known.
+    pub added: Vec<TableName>,
+}
+
+/// One kind of source.
+pub(crate) trait Source: Send + Sync {
+    type Capture: Capture;
+    type Reader: SnapshotReader + 'static;
+
+    /// Connects and checks; called again after every loss.
+    fn open(
+        &self,
+        start: CaptureStart,
+        identity: Identity,
+    ) -> impl Future<
+        Output = Result<OpenSource<Self::Capture, Self::Reader>, <Self::Capture as Capture>::Error>,
+    > + Send;
+}
+
+/// A PostgreSQL source.
+pub(crate) struct PostgresSource {
+    config: SourceConfig,
+    connector: Connector,
+}
+
+/// The TLS configuration of a PostgreSQL URL, from the file that it names.
+pub(crate) fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
+    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
+    let pem = url.ssl_root_cert.as_deref().map(read);
+    Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })
+}
+
+impl PostgresSource {
+    pub(crate) fn new(config: SourceConfig, url: &PostgresUrl) -> Result<Self, tls::TlsError> {
+        Ok(Self { config, connector: connector(url)? })
+    }
+}
+
+impl Source for PostgresSource {
+    type Capture = PostgresCapture;
+    type Reader = PostgresSnapshot;
+
+    async fn open(
+        &self,
+        start: CaptureStart,
+        identity: Identity,
+    ) -> Result<OpenSource<PostgresCapture, PostgresSnapshot>, PostgresError> {
+        let options = PostgresOptions {
+            source: self.config.clone(),
+            connector: self.connector.clone(),
+            fresh: identity.fresh,
+            timeline: identity.timeline.filter(|_| !identity.fresh),
+            earlier_epochs: identity.earlier_epochs.clone(),
+        };
+        let (capture, opened) = PostgresCapture::open(options, &start).await?;
+        let mut identity = identity;
+        if let Some(at) = opened.switched_at {
+            identity.earlier_epochs.push((Offset { file: 0, at }, identity.epoch));
+            identity.epoch += 1;
+        }
+        identity.timeline = Some(opened.timeline);
+        let source = capture.source().clone();
+        let resume = Resume(Arc::from(crate::capture::postgres::walsender::format_lsn(opened.from)));
+        let reader = PostgresSnapshot::new(self.connector.clone(), self.config.tables.clone());
+        Ok(OpenSource { capture, reader, source, identity, resume, added: opened.added })
+    }
+}
