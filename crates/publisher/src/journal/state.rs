@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rowbridge_schema::{EndpointName, Position};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::codec::Tables;
 use super::segment::{self, Addr, Disk};
@@ -312,7 +312,7 @@ impl Shared {
                 }
                 _ => {}
             }
-            info!(path = %path.display(), last = %segment.last, "journal segment removed after delivery");
+            debug!(path = %path.display(), last = %segment.last, "journal segment removed after delivery");
             let mut state = self.state();
             state.removed += 1;
             state.directory_dirty = true;
