@@ -1,6 +1,17 @@
 //! The journal: what was captured and not yet delivered everywhere, on disk, in order.
 
 mod block;
+mod codec;
+mod log;
+mod reader;
+mod recover;
+#[cfg(test)]
+mod samples;
+mod segment;
+mod state;
+mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,6 +20,8 @@ use rowbridge_schema::{EndpointName, Position};
 use tokio::sync::watch;
 
 pub use block::{Block, Resume, TableRef};
+pub use log::{JournalOptions, Recovered, SegmentJournal};
+pub use reader::SegmentReader;
 
 /// How far the journal is on disk. Only ever moves forward.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
