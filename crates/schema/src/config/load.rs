@@ -7,11 +7,9 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::error::{ConfigErrors, Problem};
-use super::load_publisher::{self, ENDPOINT, JOURNAL, PUBLISHER, SOURCE};
-use super::load_subscriber::{self, MAP, RECEIVE, SUBSCRIBER, TARGET};
 use super::reader::{Field, Keys, Reader, Section};
 use super::substitute::{Piece, Sources};
-use super::{AdminConfig, Config, DatabaseUrl, defaults};
+use super::{AdminConfig, Config, DatabaseUrl, defaults, load_publisher, load_subscriber};
 use crate::pattern::TablePatterns;
 use crate::secret::SigningKey;
 
@@ -36,8 +34,18 @@ const ADMIN: Keys = Keys { section: "admin", keys: &["listen"] };
 
 /// Every section, for the test that compares them with the default file.
 #[cfg(test)]
-pub(super) const SECTIONS: [&Keys; 10] =
-    [&ROOT, &PUBLISHER, &SOURCE, &JOURNAL, &ENDPOINT, &SUBSCRIBER, &TARGET, &RECEIVE, &MAP, &ADMIN];
+pub(super) const SECTIONS: [&Keys; 10] = [
+    &ROOT,
+    &load_publisher::PUBLISHER,
+    &load_publisher::SOURCE,
+    &load_publisher::JOURNAL,
+    &load_publisher::ENDPOINT,
+    &load_subscriber::SUBSCRIBER,
+    &load_subscriber::TARGET,
+    &load_subscriber::RECEIVE,
+    &load_subscriber::MAP,
+    &ADMIN,
+];
 
 /// Reads a file's text. `path` only names it in errors; `env` and `read_file` answer `${NAME}` and `${file:/path}`.
 /// Relative paths stay relative: they mean what they mean to the process that uses them.
@@ -82,13 +90,19 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     if publisher.is_none() && subscriber.is_none() && reader.is_clean() {
         reader.push(0, "", Problem::NothingToRun);
     }
-    if let (Some(Some((admin, field))), Some(Some(subscriber))) = (&admin, &subscriber) {
-        if admin.listen == subscriber.listen && admin.listen.port() != 0 {
-            let rule = "deliveries and the admin pages never share a port";
-            let at = root.get("subscriber").map_or(0, |section| section.at);
-            let (line, _) = reader.place(at);
-            reader.report(field, Problem::Duplicate { line, rule });
-        }
+    if let (Some(Some((admin, field))), Some(Some(subscriber))) = (&admin, &subscriber)
+        && admin.listen == subscriber.listen
+        && admin.listen.port() != 0
+    {
+        same_as(reader, &root, "subscriber", field, "deliveries and the admin pages never share a port");
+    }
+    if let (Some(Some(publisher)), Some(Some(subscriber)), Some(field)) =
+        (&publisher, &subscriber, root.get("target"))
+        && let DatabaseUrl::Sqlite(source) = &publisher.source.database
+        && let DatabaseUrl::Sqlite(target) = &subscriber.target.database
+        && source == target
+    {
+        same_as(reader, &root, "source", &field, "a database is not copied into itself");
     }
     Some(Config {
         publisher: settled(publisher)?,
@@ -104,6 +118,18 @@ fn settled<T>(section: Option<Option<T>>) -> Option<Option<T>> {
         None => Some(None),
         Some(read) => read.map(Some),
     }
+}
+
+/// Reports that `field` repeats something of the section `first`.
+fn same_as(
+    reader: &mut Reader<'_>,
+    root: &Section<'_>,
+    first: &'static str,
+    field: &Field<'_>,
+    rule: &'static str,
+) {
+    let (line, _) = reader.place(root.get(first).map_or(0, |section| section.at));
+    reader.report(field, Problem::Duplicate { line, rule });
 }
 
 fn needs(
@@ -202,10 +228,10 @@ pub(super) fn database(reader: &mut Reader<'_>, section: &Section<'_>) -> Option
             return None;
         }
     };
-    if let (Some(kind), Some(field)) = (kind, kind_field) {
-        if kind != url.kind() {
-            reader.report(&field, Problem::KindMismatch { kind, url_kind: url.kind() });
-        }
+    if let (Some(kind), Some(field)) = (kind, kind_field)
+        && kind != url.kind()
+    {
+        reader.report(&field, Problem::KindMismatch { kind, url_kind: url.kind() });
     }
     Some(url)
 }
