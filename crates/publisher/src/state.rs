@@ -125,6 +125,12 @@ pub struct State {
     _lock: File,
 }
 
+/// The epoch of a new state: minutes since 1970, so that it is above every epoch of a state that was lost.
+fn first_epoch() -> u32 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(1, |since| u32::try_from(since.as_secs() / 60).unwrap_or(u32::MAX))
+}
+
 fn open_database(dir: &Path) -> Result<Connection, StateError> {
     let path = dir.join(STATE_FILE);
     let open = || {
@@ -176,7 +182,10 @@ impl State {
         let state =
             Self { path: dir.join(STATE_FILE), database: Mutex::new(open_database(dir)?), _lock: lock };
         match state.meta("stream")? {
-            None => state.set_meta("stream", stream.as_str())?,
+            None => {
+                state.set_meta("epoch", &first_epoch().to_string())?;
+                state.set_meta("stream", stream.as_str())?;
+            }
             Some(found) if found != stream.as_str() => {
                 return Err(StateError::OtherStream {
                     path: dir.to_owned(),
@@ -210,7 +219,7 @@ impl State {
         .map(drop)
     }
 
-    /// Who we are; a new state begins with epoch 1.
+    /// Who we are.
     ///
     /// # Errors
     /// The file's.
@@ -244,6 +253,9 @@ impl State {
             ("phase", if identity.fresh { "new" } else { "running" }.to_owned()),
             ("earlier_epochs", serde_json::json!(earlier).to_string()),
         ];
+        if !identity.fresh {
+            self.with(|db| db.execute("DELETE FROM meta WHERE key = 'starts_over'", []))?;
+        }
         values.extend(identity.timeline.map(|timeline| ("timeline", timeline.to_string())));
         values.extend(identity.source.as_ref().map(|source| ("source", source.0.clone())));
         self.with(|db| {
@@ -311,12 +323,27 @@ impl State {
         self.set_meta("snapshot_from", &position.to_string())
     }
 
-    /// Snapshots that were under way count for nothing: every table is to be sent again.
+    /// Begins a new epoch: slot or change log are to be made anew, every table is to be sent again, and what was under
+    /// way counts for nothing.
     ///
     /// # Errors
     /// The file's.
-    pub fn start_over(&self) -> Result<(), StateError> {
-        self.with(|db| db.execute("UPDATE tables SET status = 'done', after = NULL", [])).map(drop)
+    pub fn start_over(&self) -> Result<Identity, StateError> {
+        let before = self.identity()?;
+        let epoch = first_epoch().max(before.epoch.saturating_add(1));
+        let identity = Identity { epoch, fresh: true, timeline: None, earlier_epochs: vec![], ..before };
+        self.set_meta("starts_over", "yes")?;
+        self.set_identity(&identity)?;
+        self.with(|db| db.execute("UPDATE tables SET status = 'done', after = NULL", []))?;
+        Ok(identity)
+    }
+
+    /// Whether targets hold rows of an earlier epoch, so that a snapshot must also remove what is gone.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn starts_over(&self) -> Result<bool, StateError> {
+        Ok(self.meta("starts_over")?.is_some())
     }
 
     /// Tables known, with the columns (name, type) that they had.
@@ -478,7 +505,7 @@ mod tests {
         let state = State::open(dir.path(), &stream).unwrap();
         assert!(matches!(State::open(dir.path(), &stream), Err(StateError::Locked { .. })));
         let fresh = state.identity().unwrap();
-        assert!(fresh.fresh && fresh.epoch == 1);
+        assert!(fresh.fresh && fresh.epoch > 29_000_000);
         let identity = Identity {
             epoch: 3,
             fresh: false,
@@ -492,6 +519,20 @@ mod tests {
         assert!(matches!(State::open(dir.path(), &other), Err(StateError::OtherStream { .. })));
         let state = State::open(dir.path(), &stream).unwrap();
         assert_eq!(state.identity().unwrap(), identity);
+    }
+
+    #[test]
+    fn starting_over_rises() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
+        state.add_job(&def("t"), Some(&Job::new(&def("t"), false))).unwrap();
+        let before = Identity { fresh: false, timeline: Some(1), ..state.identity().unwrap() };
+        state.set_identity(&before).unwrap();
+        assert!(!state.starts_over().unwrap());
+        let after = state.start_over().unwrap();
+        assert!(after.fresh && after.epoch > before.epoch && state.starts_over().unwrap());
+        assert!(state.jobs().unwrap().is_empty());
+        assert_eq!(state.identity().unwrap().epoch, after.epoch);
     }
 
     #[test]
