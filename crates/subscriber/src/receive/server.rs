@@ -162,9 +162,7 @@ async fn connection<H: Handler>(
             end = driven => break end,
             () = stopped(&mut stop), if !stopping => {
                 stopping = true;
-                if clock.is_untouched() {
-                    return;
-                }
+                // Closes what idles and what has not sent a byte yet; the rest after its answer.
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
@@ -208,7 +206,6 @@ enum Phase {
 struct State {
     phase: Phase,
     since: Instant,
-    any_byte: bool,
     body_unread: bool,
 }
 
@@ -224,7 +221,7 @@ struct Clock {
 impl Clock {
     fn new(limits: &Limits) -> Self {
         let created = Instant::now();
-        let state = State { phase: Phase::Head, since: created, any_byte: false, body_unread: false };
+        let state = State { phase: Phase::Head, since: created, body_unread: false };
         Self {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
@@ -252,7 +249,6 @@ impl Clock {
 
     fn received(&self) {
         self.with(|state| {
-            state.any_byte = true;
             if state.phase == Phase::Idle {
                 (state.phase, state.since) = (Phase::Head, Instant::now());
             }
@@ -261,11 +257,6 @@ impl Clock {
 
     fn body_unread(&self) -> bool {
         self.with(|state| state.body_unread)
-    }
-
-    /// Nobody has sent anything yet.
-    fn is_untouched(&self) -> bool {
-        self.with(|state| !state.any_byte)
     }
 
     fn poll_deadline(&self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<()> {
