@@ -1,3 +1,14 @@
 //! The receiving end: receive, verify, plan, apply.
 
+mod answer;
 pub mod apply;
+mod lanes;
+mod metrics;
+mod receive;
+mod subscriber;
+mod verify;
+
+pub use lanes::TargetHealth;
+pub use metrics::SubscriberMetrics;
+pub use receive::Limits;
+pub use subscriber::{SecretsHandle, Subscriber, SubscriberError};

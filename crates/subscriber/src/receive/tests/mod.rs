@@ -1,0 +1,6 @@
+//! The receiving end over real sockets, against a target in memory.
+
+mod fake;
+mod harness;
+mod lanes;
+mod refusals;
