@@ -8,7 +8,7 @@ pub mod metrics;
 mod publisher;
 pub mod pump;
 pub mod snapshot;
-mod source;
+pub mod source;
 pub mod state;
 
 pub use publisher::{OpenError, Publisher, PublisherStatus};

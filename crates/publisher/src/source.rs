@@ -50,7 +50,7 @@ pub(crate) struct PostgresSource {
 }
 
 /// The TLS configuration of a PostgreSQL URL, from the file that it names.
-pub(crate) fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
+pub fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
     let read = |path: &Path| std::fs::read(path).unwrap_or_default();
     let pem = url.ssl_root_cert.as_deref().map(read);
     Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })

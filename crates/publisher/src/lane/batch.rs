@@ -375,7 +375,11 @@ impl<R: JournalReader> Batcher<R> {
         self.chain.prev = Some(to);
         self.sealed = self.chain;
 
-        let head = DeliveryHead { open, split, ..head(common, before.prev, Some(to)) };
+        let head = DeliveryHead {
+            open,
+            split,
+            ..head(common, Some(before.prev.unwrap_or(Position::ZERO)), Some(to))
+        };
         let pieces: Vec<Vec<&[u8]>> = pending
             .taken
             .iter()
