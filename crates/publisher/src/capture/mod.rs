@@ -1,5 +1,7 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
+pub mod sqlite;
+
 use std::future::Future;
 
 use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
@@ -52,8 +54,15 @@ pub enum Captured {
         /// Where the source may be confirmed when all blocks before are durable.
         resume: Resume,
     },
-    /// A table appeared, or an existing one now matches: it needs a snapshot. Follows what was captured before it.
-    TableAdded(TableDef),
+    /// A table needs a snapshot: it appeared, or it now matches. Follows what was captured before it. Told again after a
+    /// restart until something captured after it was confirmed.
+    TableAdded {
+        /// Its shape now.
+        def: TableDef,
+        /// Changes may have been missed (the table was rebuilt, a column was added): the snapshot must also remove what is
+        /// no longer there. False for a table that is new to the stream.
+        resync: bool,
+    },
 }
 
 /// One source, one reader.

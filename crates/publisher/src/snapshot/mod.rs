@@ -1,5 +1,7 @@
 //! Snapshots: existing rows, read in short chunks and placed into the stream between two transactions.
 
+pub mod sqlite;
+
 use std::future::Future;
 
 use rowbridge_schema::wire::KeyRange;
