@@ -17,7 +17,7 @@ use crate::lane::{Lane, LaneConfig, LaneHandle, LaneSetupError, LaneStatus};
 use crate::metrics::PublisherMetrics;
 use crate::pump::{self, CaptureMetrics, Parts, PumpEnd, PumpStatus};
 use crate::snapshot::SnapshotReader;
-use crate::source::{OpenSource, PostgresSource, Source};
+use crate::source::{OpenSource, PostgresSource, Source, SqliteSource};
 use crate::state::{Identity, Job, Request, State, StateError, columns};
 
 /// First wait after a lost source.
@@ -184,7 +184,10 @@ impl Publisher {
                     .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
                 self.run_source(source, shutdown).await
             }
-            DatabaseUrl::Sqlite(_) => Ok(()),
+            DatabaseUrl::Sqlite(path) => {
+                let source = SqliteSource::new(self.config.source.clone(), path);
+                self.run_source(source, shutdown).await
+            }
         }
     }
 

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use rowbridge_schema::config::{PostgresUrl, SourceConfig};
 use rowbridge_schema::tls;
 use rowbridge_schema::{Offset, SourceId, TableName};
+use std::path::PathBuf;
 
 use crate::capture::postgres::client::Connector;
 use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions};
+use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
 use crate::capture::{Capture, CaptureStart};
 use crate::journal::Resume;
 use crate::snapshot::SnapshotReader;
 use crate::snapshot::postgres::PostgresSnapshot;
+use crate::snapshot::sqlite::SqliteSnapshots;
 use crate::state::Identity;
 
 /// A source that is open.
@@ -89,5 +92,38 @@ impl Source for PostgresSource {
         let resume = Resume(Arc::from(crate::capture::postgres::walsender::format_lsn(opened.from)));
         let reader = PostgresSnapshot::new(self.connector.clone(), self.config.tables.clone());
         Ok(OpenSource { capture, reader, source, identity, resume, added: opened.added })
+    }
+}
+
+/// A SQLite source.
+pub(crate) struct SqliteSource(sqlite::SqliteSource);
+
+impl SqliteSource {
+    pub(crate) fn new(config: SourceConfig, path: PathBuf) -> Self {
+        Self(sqlite::SqliteSource { path, tables: config.tables, max_log_rows: config.max_log_rows })
+    }
+}
+
+impl Source for SqliteSource {
+    type Capture = SqliteCapture;
+    type Reader = SqliteSnapshots;
+
+    async fn open(
+        &self,
+        start: CaptureStart,
+        identity: Identity,
+    ) -> Result<OpenSource<SqliteCapture, SqliteSnapshots>, SqliteError> {
+        if identity.fresh && identity.source.is_some() {
+            // Everything is sent again: a log that overflowed may log again.
+            let source = self.0.clone();
+            tokio::task::block_in_place(|| source.restart_log())?;
+        }
+        let mut capture = self.0.capture(&start).await?;
+        let reader = self.0.snapshots().await?;
+        let source = capture.source().clone();
+        // What is in the log up to here is in a snapshot that is read from now on.
+        let end = capture.end().await?;
+        let resume = Resume(Arc::from(end.at.to_string()));
+        Ok(OpenSource { capture, reader, source, identity, resume, added: vec![] })
     }
 }

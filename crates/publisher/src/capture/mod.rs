@@ -1,6 +1,7 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
 pub mod postgres;
+pub mod sqlite;
 
 use std::future::Future;
 
@@ -54,11 +55,13 @@ pub enum Captured {
         /// Where the source may be confirmed when all blocks before are durable.
         resume: Resume,
     },
-    /// A table needs a snapshot. Follows what was captured before it.
+    /// A table needs a snapshot: it appeared, or it now matches. Follows what was captured before it. Told again after a
+    /// restart until something captured after it was confirmed.
     TableAdded {
-        /// Its present shape.
+        /// Its shape now.
         def: TableDef,
-        /// The target may hold rows that are gone here: remove them too.
+        /// Changes may have been missed (the table was rebuilt, a column was added): the snapshot must also remove what is
+        /// no longer there. False for a table that is new to the stream.
         resync: bool,
     },
 }

@@ -1,6 +1,7 @@
 //! Snapshots: existing rows, read in short chunks and placed into the stream between two transactions.
 
 pub mod postgres;
+pub mod sqlite;
 
 use std::future::Future;
 

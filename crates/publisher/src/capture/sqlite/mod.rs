@@ -1,0 +1,191 @@
+//! Capture from a SQLite file that another process writes.
+//!
+//! SQLite has no log that a second process could read row by row, and its hooks tell a connection only of itself. So
+//! triggers write each change to a log table in the same file, in the application's own transaction; a thread here reads
+//! the log whenever the file changes, and prunes what was confirmed. See [`install`] for the tables and [`trigger`] for the
+//! SQL that runs inside the application.
+//!
+//! Limits: WAL mode only; a commit's boundary does not show in the log, so that everything that one read finds counts as
+//! one transaction; `at` is the time of the statement, in milliseconds; an application that switches triggers off
+//! (`SQLITE_DBCONFIG_ENABLE_TRIGGER`) or writes from a BEFORE trigger to the same table by REPLACE is not followed;
+//! `ALTER TABLE ... DROP COLUMN` fails while the triggers name the column (see [`SqliteSource::check`]).
+
+mod check;
+mod ddl;
+mod error;
+pub(crate) mod inspect;
+pub(crate) mod install;
+mod read;
+#[cfg(test)]
+mod tests;
+mod trigger;
+pub(crate) mod value;
+mod wake;
+mod worker;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::Sender;
+
+use rowbridge_schema::{Offset, SourceId, TableName, TablePatterns};
+use tokio::sync::{mpsc, oneshot};
+
+pub use check::{CheckItem, Severity};
+pub use error::SqliteError;
+
+use self::worker::{Command, Settings, Worker};
+use crate::capture::{Capture, CaptureStart, Captured};
+use crate::journal::Resume;
+use crate::snapshot::sqlite::SqliteSnapshots;
+
+/// A SQLite database as a source.
+#[derive(Debug, Clone)]
+pub struct SqliteSource {
+    /// The database file; must exist.
+    pub path: PathBuf,
+    /// Which tables. Views, virtual and shadow tables never belong.
+    pub tables: TablePatterns,
+    /// Most rows that the change log may hold before the triggers stop writing to it.
+    pub max_log_rows: u64,
+}
+
+impl SqliteSource {
+    /// Installs what is missing (one short write transaction) and starts to read.
+    ///
+    /// Without `start.resume` it begins at the present end of the log: what is in the log then is also in a snapshot that
+    /// is taken afterwards.
+    ///
+    /// # Errors
+    /// See [`SqliteError`]. Cancel safety: cancel safe; the thread ends when its owner is gone.
+    pub async fn capture(&self, start: &CaptureStart) -> Result<SqliteCapture, SqliteError> {
+        let path = canonical(&self.path)?;
+        let settings =
+            Settings { path: path.clone(), tables: self.tables.clone(), max_log_rows: self.max_log_rows };
+        let (commands, orders) = std::sync::mpsc::channel();
+        let (items_in, items) = mpsc::channel(1);
+        let (ready_in, ready) = oneshot::channel();
+        let (start, wake) = (start.clone(), commands.clone());
+        let stopped = || SqliteError::Stopped { path: path.clone() };
+        std::thread::Builder::new()
+            .name("sqlite-capture".to_owned())
+            .spawn(move || match Worker::open(settings, &start, items_in, Arc::new(AtomicBool::new(false))) {
+                Ok((worker, source)) => {
+                    if ready_in.send(Ok(source)).is_ok() {
+                        worker.run(&orders, wake);
+                    }
+                }
+                Err(error) => {
+                    let _ = ready_in.send(Err(error));
+                }
+            })
+            .map_err(|_| stopped())?;
+        let source = ready.await.map_err(|_| stopped())??;
+        Ok(SqliteCapture { path, source, commands, items, asked: false })
+    }
+
+    /// A reader of existing rows on its own connection.
+    ///
+    /// # Errors
+    /// See [`SqliteError`]; the change log must be installed.
+    pub async fn snapshots(&self) -> Result<SqliteSnapshots, SqliteError> {
+        SqliteSnapshots::open(canonical(&self.path)?, self.tables.clone()).await
+    }
+
+    /// What an operator should know before this database is captured. Reads only; blocks for a moment.
+    ///
+    /// # Errors
+    /// The file cannot be opened or read.
+    pub fn check(&self) -> Result<Vec<CheckItem>, SqliteError> {
+        check::check(&self.path, &self.tables, self.max_log_rows)
+    }
+
+    /// Lets the triggers log again after [`SqliteError::Overflowed`], and has capture ask for a snapshot of every table
+    /// that also removes what is gone. Blocks for a moment.
+    ///
+    /// # Errors
+    /// See [`SqliteError`].
+    pub fn restart_log(&self) -> Result<(), SqliteError> {
+        install::restart(&mut install::open(&self.path)?, &self.path, &self.tables)
+    }
+}
+
+/// Removes the triggers and tables that capture made, or only lists them: `trigger rowbridge_1_insert`. A subscriber's
+/// progress in the same file is left alone. Blocks for a moment.
+///
+/// # Errors
+/// See [`SqliteError`].
+pub fn teardown(path: &Path, list_only: bool) -> Result<Vec<String>, SqliteError> {
+    install::teardown(&mut install::open(path)?, list_only)
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, SqliteError> {
+    path.canonicalize().map_err(|_| SqliteError::Open {
+        path: path.to_owned(),
+        source: rusqlite::Error::InvalidPath(path.to_owned()),
+    })
+}
+
+/// A running capture; its thread ends when it is dropped.
+#[derive(Debug)]
+pub struct SqliteCapture {
+    path: PathBuf,
+    source: SourceId,
+    commands: Sender<Command>,
+    items: mpsc::Receiver<Result<Captured, SqliteError>>,
+    /// An item was asked for and has not come yet.
+    asked: bool,
+}
+
+impl SqliteCapture {
+    fn order(&self, command: Command) -> Result<(), SqliteError> {
+        self.commands.send(command).map_err(|_| SqliteError::Stopped { path: self.path.clone() })
+    }
+}
+
+impl Capture for SqliteCapture {
+    type Error = SqliteError;
+
+    fn source(&self) -> &SourceId {
+        &self.source
+    }
+
+    /// Cancel safe: an item that was asked for is kept for the next call.
+    async fn next(&mut self) -> Result<Captured, SqliteError> {
+        if !self.asked {
+            self.order(Command::Next)?;
+            self.asked = true;
+        }
+        let item = self.items.recv().await;
+        self.asked = false;
+        item.unwrap_or_else(|| Err(SqliteError::Stopped { path: self.path.clone() }))
+    }
+
+    /// Only notes it: rows are removed later, while the file is quiet.
+    async fn confirm(&mut self, resume: &Resume) -> Result<(), SqliteError> {
+        self.order(Command::Confirm(read::parse_resume(resume)?))
+    }
+
+    async fn hurry(&mut self) -> Result<(), SqliteError> {
+        self.order(Command::Hurry)
+    }
+
+    fn watch(&mut self, tables: &[TableName]) {
+        // A thread that is gone shows at the next call that can say so.
+        let _ = self.order(Command::Watch(tables.iter().cloned().collect::<HashSet<_>>()));
+    }
+
+    async fn end(&mut self) -> Result<Offset, SqliteError> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Command::End(reply))?;
+        let last = answer.await.map_err(|_| SqliteError::Stopped { path: self.path.clone() })??;
+        Ok(Offset { file: 0, at: last as u64 })
+    }
+}
+
+impl Drop for SqliteCapture {
+    fn drop(&mut self) {
+        let _ = self.order(Command::Stop);
+    }
+}
