@@ -4,6 +4,7 @@ mod answer;
 pub mod apply;
 mod lanes;
 mod metrics;
+pub mod plan;
 mod receive;
 mod subscriber;
 mod verify;

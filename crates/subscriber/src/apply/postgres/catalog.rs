@@ -1,0 +1,366 @@
+//! What the target's catalog says of a table, and how a source's shape fits onto it.
+
+use rowbridge_schema::config::DeletePolicy;
+use rowbridge_schema::sql::{ident, literal, qualified};
+use rowbridge_schema::{TableDef, TableName};
+
+use super::session::Session;
+use super::types::{Check, compatible};
+use crate::plan::{Equality, MappedTable, Shape};
+
+/// A column of a target table.
+#[derive(Debug, Clone)]
+pub(super) struct TargetColumn {
+    pub(super) name: String,
+    /// With modifiers, as the source writes its own types.
+    pub(super) type_name: String,
+    /// The same with domains resolved to what lies under them.
+    pub(super) base_type: String,
+    /// Quoted name of the base type, spelled so that it carries no modifier: an explicit cast to `varchar(3)` would cut,
+    /// the assignment to the column refuses.
+    pub(super) cast: String,
+    base_name: String,
+    builtin: bool,
+    is_enum: bool,
+    deterministic: bool,
+    pub(super) generated: bool,
+    pub(super) identity_always: bool,
+}
+
+/// A table of the target.
+#[derive(Debug, Clone)]
+pub(super) struct TargetTable {
+    pub(super) name: TableName,
+    pub(super) columns: Vec<TargetColumn>,
+    /// Column names of each unique index that can arbitrate ON CONFLICT, with the equality operator of each column.
+    indexes: Vec<(Vec<String>, Vec<String>)>,
+    /// Has triggers or foreign keys in either direction.
+    linked: bool,
+}
+
+/// Where one column of the source goes.
+#[derive(Debug, Clone)]
+pub(super) struct BoundColumn {
+    /// Raw name at the target.
+    pub(super) name: String,
+    /// Quoted.
+    pub(super) ident: String,
+    /// Quoted type without modifier.
+    pub(super) cast: String,
+    /// What has to hold of a value before it is written.
+    pub(super) check: Check,
+}
+
+/// One shape of a source table, fitted onto its target.
+#[derive(Debug, Clone)]
+pub(super) struct Binding {
+    pub(super) def: TableDef,
+    /// Quoted name of the target table.
+    pub(super) table: String,
+    /// By column of the definition.
+    pub(super) columns: Vec<Option<BoundColumn>>,
+    /// Equality operator for each key column.
+    pub(super) key_operators: Vec<String>,
+    equality: Vec<Equality>,
+    /// The key's texts do not say which keys are equal, so that changes are applied one by one.
+    inexact: bool,
+    /// Has triggers or foreign keys.
+    pub(super) linked: bool,
+    /// ON CONFLICT can use the key.
+    pub(super) arbiter: bool,
+    /// Set to the time of the delete instead of deleting.
+    pub(super) soft: Option<BoundColumn>,
+    /// Deletes do nothing.
+    pub(super) ignore_deletes: bool,
+    /// A column is GENERATED ALWAYS AS IDENTITY.
+    pub(super) overriding: bool,
+    /// Writable columns of the target that the source does not have, quoted with their types.
+    pub(super) extra: Vec<(String, String)>,
+    sent: usize,
+}
+
+impl Binding {
+    /// The target column of source column `index`; `None` if it is not written.
+    pub(super) fn column(&self, index: u16) -> Option<&BoundColumn> {
+        self.columns.get(usize::from(index)).and_then(Option::as_ref)
+    }
+
+    /// Key columns with their target columns and operators.
+    pub(super) fn key(&self) -> impl Iterator<Item = (u16, &BoundColumn, &str)> {
+        self.def
+            .key
+            .iter()
+            .zip(&self.key_operators)
+            .filter_map(|(&k, operator)| self.column(k).map(|column| (k, column, operator.as_str())))
+    }
+
+    /// What folding has to know.
+    pub(super) fn shape(&self) -> Shape<'_> {
+        Shape { key: &self.def.key, equality: &self.equality, complete: self.sent }
+    }
+
+    /// Whether equal keys may have different texts, so that the key is written too.
+    pub(super) fn rewrites_key(&self) -> bool {
+        self.inexact || self.equality.iter().any(|equality| *equality != Equality::Text)
+    }
+
+    /// Whether changes must be applied one by one in source order.
+    pub(super) fn ordered(&self, replica: bool) -> bool {
+        self.def.key.is_empty() || self.inexact || (self.linked && !replica)
+    }
+
+    /// All columns that are written, by number.
+    pub(super) fn written(&self) -> Vec<u16> {
+        (0..self.columns.len() as u16).filter(|&i| self.column(i).is_some()).collect()
+    }
+}
+
+/// Why a shape does not fit onto its target: a column, if one is to blame, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Misfit {
+    pub(super) column: Option<String>,
+    pub(super) reason: String,
+}
+
+/// Reads a table; `None` if there is none.
+pub(super) async fn load(
+    session: &Session,
+    name: &TableName,
+) -> Result<Option<TargetTable>, tokio_postgres::Error> {
+    let schema = name.schema.as_deref().unwrap_or(&session.schema);
+    let client = &session.client;
+    let table = client
+        .query_opt(
+            "SELECT c.oid, c.relkind::text, \
+               EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND c.oid IN (f.conrelid, f.confrelid)) \
+               OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D') \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')",
+            &[&schema, &name.name],
+        )
+        .await?;
+    let Some(table) = table else { return Ok(None) };
+    let oid: u32 = table.get(0);
+    let of_table: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&oid];
+    let columns = client.query(
+        "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(b.oid, b.typmod), \
+           quote_ident(n.nspname) || '.' || quote_ident(t.typname), t.typname::text, n.nspname = 'pg_catalog', \
+           t.typtype = 'e', coalesce(k.collisdeterministic, true), a.attgenerated <> '', a.attidentity = 'a' \
+         FROM pg_attribute a \
+         CROSS JOIN LATERAL (WITH RECURSIVE d(oid, typmod, typtype, base, basemod) AS ( \
+             SELECT y.oid, a.atttypmod, y.typtype, y.typbasetype, y.typtypmod FROM pg_type y WHERE y.oid = a.atttypid \
+             UNION ALL \
+             SELECT y.oid, d.basemod, y.typtype, y.typbasetype, y.typtypmod FROM d JOIN pg_type y ON y.oid = d.base \
+             WHERE d.typtype = 'd') SELECT d.oid, d.typmod FROM d WHERE d.typtype <> 'd') b \
+         JOIN pg_type t ON t.oid = b.oid JOIN pg_namespace n ON n.oid = t.typnamespace \
+         LEFT JOIN pg_collation k ON k.oid = a.attcollation \
+         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+        &of_table,
+    );
+    let indexes = client.query(
+        "SELECT array_agg(a.attname::text ORDER BY p.n), array_agg(coalesce('OPERATOR(' || quote_ident(s.nspname) \
+           || '.' || o.oprname || ')', '=') ORDER BY p.n) \
+         FROM pg_index i CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) p(n) \
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.n] \
+         JOIN pg_opclass c ON c.oid = i.indclass[p.n] \
+         LEFT JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3 \
+           AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype \
+         LEFT JOIN pg_operator o ON o.oid = m.amopopr LEFT JOIN pg_namespace s ON s.oid = o.oprnamespace \
+         WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL \
+           AND i.indexprs IS NULL GROUP BY i.indexrelid",
+        &of_table,
+    );
+    let (columns, indexes) = futures_util::future::try_join(columns, indexes).await?;
+    let columns = columns
+        .iter()
+        .map(|row| TargetColumn {
+            name: row.get(0),
+            type_name: row.get(1),
+            base_type: row.get(2),
+            cast: row.get(3),
+            base_name: row.get(4),
+            builtin: row.get(5),
+            is_enum: row.get(6),
+            deterministic: row.get(7),
+            generated: row.get(8),
+            identity_always: row.get(9),
+        })
+        .collect();
+    Ok(Some(TargetTable {
+        name: TableName::new(schema, &name.name),
+        columns,
+        indexes: indexes.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        linked: table.get(2),
+    }))
+}
+
+impl TargetColumn {
+    /// How equal keys of this type can be told from their texts; `None` if they cannot.
+    fn equality(&self) -> Option<Equality> {
+        if !self.deterministic {
+            return None;
+        }
+        if self.is_enum {
+            return Some(Equality::Text);
+        }
+        if !self.builtin {
+            return None;
+        }
+        Some(match self.base_name.as_str() {
+            "float4" | "float8" => Equality::Float,
+            "numeric" => Equality::Decimal,
+            "bpchar" => Equality::Padded,
+            "int2" | "int4" | "int8" | "oid" | "bool" | "uuid" | "date" | "timestamp" | "timestamptz"
+            | "time" | "timetz" | "bytea" | "text" | "varchar" | "name" | "char" | "inet" | "cidr"
+            | "macaddr" | "macaddr8" | "pg_lsn" | "bit" | "varbit" | "xid8" | "money" => Equality::Text,
+            _ => return None,
+        })
+    }
+}
+
+/// Fits a shape onto its target.
+pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result<Binding, Misfit> {
+    let quoted = qualified(&target.name);
+    let find = |name: &str| target.columns.iter().find(|column| column.name == name);
+    let mut columns = Vec::with_capacity(def.columns.len());
+    let mut overriding = false;
+    for (column, name) in def.columns.iter().zip(&mapped.columns) {
+        let Some(name) = name else {
+            columns.push(None);
+            continue;
+        };
+        let misfit = |reason| Misfit { column: Some(column.name.clone()), reason };
+        let Some(found) = find(name) else {
+            return Err(misfit(format!(
+                "table {} of the target has no column {name:?}; run: ALTER TABLE {quoted} ADD COLUMN {} {}",
+                target.name,
+                ident(name),
+                column.type_name
+            )));
+        };
+        if found.generated {
+            return Err(misfit(format!(
+                "column {name:?} of the target is generated and cannot be written; run: ALTER TABLE {quoted} \
+                 ALTER COLUMN {} DROP EXPRESSION",
+                ident(name)
+            )));
+        }
+        let in_key = def.key.iter().any(|&k| usize::from(k) == columns.len());
+        if found.identity_always && !in_key {
+            return Err(misfit(format!(
+                "column {name:?} of the target is GENERATED ALWAYS and cannot be updated; run: ALTER TABLE {quoted} \
+                 ALTER COLUMN {} SET GENERATED BY DEFAULT",
+                ident(name)
+            )));
+        }
+        overriding |= found.identity_always;
+        let check = compatible(def, &column.type_name, &found.type_name, &found.base_type).map_err(|()| {
+            misfit(format!(
+                "type {} of the source cannot be kept exactly in type {} of the target; run: ALTER TABLE {quoted} \
+                 ALTER COLUMN {} TYPE {}",
+                column.type_name,
+                found.type_name,
+                ident(name),
+                column.type_name
+            ))
+        })?;
+        columns.push(Some(BoundColumn {
+            name: name.clone(),
+            ident: ident(name),
+            cast: found.cast.clone(),
+            check,
+        }));
+    }
+    let soft = match &mapped.delete {
+        DeletePolicy::Soft(name) => {
+            let found = find(name).ok_or_else(|| Misfit {
+                column: None,
+                reason: format!(
+                    "table {} of the target lacks the soft-delete column {name:?}; run: ALTER TABLE {quoted} ADD COLUMN {} \
+                     timestamptz",
+                    target.name,
+                    ident(name)
+                ),
+            })?;
+            let (cast, check) = (found.cast.clone(), Check::None);
+            Some(BoundColumn { name: name.clone(), ident: ident(name), cast, check })
+        }
+        DeletePolicy::Hard | DeletePolicy::Ignore => None,
+    };
+    let key_names: Vec<&str> = def.key.iter().filter_map(|&k| mapped.column(k)).collect();
+    if key_names.len() != def.key.len() {
+        return Err(Misfit { column: None, reason: "a generated column cannot be the key".to_owned() });
+    }
+    let index = target.indexes.iter().find(|(names, _)| {
+        names.len() == key_names.len() && key_names.iter().all(|key| names.iter().any(|name| name == key))
+    });
+    let key_operators = key_names
+        .iter()
+        .map(|key| {
+            index
+                .and_then(|(names, operators)| {
+                    names.iter().position(|name| name == key).map(|i| operators[i].clone())
+                })
+                .unwrap_or_else(|| "=".to_owned())
+        })
+        .collect();
+    let equality: Option<Vec<_>> =
+        key_names.iter().map(|key| find(key).and_then(TargetColumn::equality)).collect();
+    let written = |name: &String| columns.iter().flatten().any(|column: &BoundColumn| column.name == *name);
+    let extra = target
+        .columns
+        .iter()
+        .filter(|column| !column.generated && !written(&column.name))
+        .map(|column| (ident(&column.name), column.cast.clone()))
+        .collect();
+    Ok(Binding {
+        def: def.clone(),
+        table: quoted,
+        key_operators,
+        inexact: equality.is_none(),
+        equality: equality.unwrap_or_default(),
+        linked: target.linked,
+        arbiter: index.is_some(),
+        soft,
+        ignore_deletes: mapped.delete == DeletePolicy::Ignore,
+        overriding,
+        extra,
+        sent: def.sent_columns().len(),
+        columns,
+    })
+}
+
+/// Labels of an enum that the target's type lacks, or `None` if there is no such type.
+pub(super) async fn missing_labels(
+    session: &Session,
+    name: &TableName,
+    labels: &[String],
+) -> Result<Option<Vec<String>>, tokio_postgres::Error> {
+    let schema = name.schema.as_deref().unwrap_or(&session.schema);
+    let rows = session
+        .client
+        .query(
+            "SELECT e.enumlabel::text FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+             LEFT JOIN pg_enum e ON e.enumtypid = t.oid WHERE n.nspname = $1::text AND t.typname = $2::text",
+            &[&schema, &name.name],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let present: Vec<Option<&str>> = rows.iter().map(|row| row.get(0)).collect();
+    Ok(Some(labels.iter().filter(|label| !present.contains(&Some(label.as_str()))).cloned().collect()))
+}
+
+/// The statement that adds an enum label.
+pub(super) fn add_label(name: &TableName, labels: &[String], label: &str) -> String {
+    let next = labels.iter().skip_while(|l| *l != label).nth(1);
+    let previous = labels.iter().take_while(|l| *l != label).last();
+    // In order: labels are added from the first, so that the one before is always there.
+    let place = match (previous, next) {
+        (Some(previous), _) => format!(" AFTER {}", literal(previous)),
+        (None, Some(next)) => format!(" BEFORE {}", literal(next)),
+        (None, None) => String::new(),
+    };
+    format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", qualified(name), literal(label))
+}

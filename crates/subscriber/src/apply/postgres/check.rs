@@ -1,0 +1,137 @@
+//! `rowbridge check` and `rowbridge teardown` for a PostgreSQL target.
+
+use rowbridge_schema::sql::ident;
+
+use super::PostgresTarget;
+use super::error::{PostgresError, failed};
+use super::progress::{TABLE, create_sql};
+
+/// One finding about a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckItem {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// Whether it is as it should be.
+    pub fine: bool,
+    /// What was found.
+    pub finding: String,
+    /// What to run or change, if there is something.
+    pub fix: Option<String>,
+}
+
+impl PostgresTarget {
+    /// Connects and looks at settings and privileges. Changes nothing.
+    ///
+    /// # Errors
+    /// No connection, or a catalog that cannot be read.
+    pub async fn check(&self) -> Result<Vec<CheckItem>, PostgresError> {
+        let session = self.connect().await?;
+        let doing = "checking the target";
+        let mut items = Vec::new();
+        let mut item = |subject, fine, finding: String, fix: Option<String>| {
+            items.push(CheckItem { subject, fine, finding, fix });
+        };
+        let row = session
+            .client
+            .query_one(
+                "SELECT current_user::text, current_database()::text, pg_is_in_recovery(), \
+                 has_database_privilege(current_database(), 'CREATE'), \
+                 has_schema_privilege($1::text, 'CREATE'), to_regclass($2::text) IS NOT NULL, \
+                 CASE WHEN to_regclass($2::text) IS NOT NULL \
+                      THEN has_table_privilege($2::text, 'SELECT') AND has_table_privilege($2::text, 'INSERT') \
+                       AND has_table_privilege($2::text, 'UPDATE') ELSE false END",
+                &[&session.schema, &format!("{}.{TABLE}", ident(&session.schema))],
+            )
+            .await
+            .map_err(|e| failed(doing, e))?;
+        let (user, database): (String, String) = (row.get(0), row.get(1));
+        let role = ident(&user);
+        let version = (session.version / 10_000, session.version % 10_000);
+        item(
+            "version",
+            version.0 >= 14,
+            format!("PostgreSQL {}.{}", version.0, version.1),
+            (version.0 < 14).then(|| "upgrade to PostgreSQL 14 or later".to_owned()),
+        );
+        let standby: bool = row.get(2);
+        item(
+            "role of the server",
+            !standby,
+            if standby { "a standby: it cannot be written".into() } else { "primary".into() },
+            standby.then(|| "point target.url at the primary".to_owned()),
+        );
+        let grant = if version.0 >= 15 {
+            format!("GRANT SET ON PARAMETER session_replication_role TO {role}")
+        } else {
+            format!("ALTER ROLE {role} SUPERUSER (before PostgreSQL 15 there is no finer privilege)")
+        };
+        item(
+            "session_replication_role",
+            session.replica,
+            if session.replica {
+                "granted: triggers and foreign keys do not fire twice".into()
+            } else {
+                "not granted: tables with triggers or foreign keys are applied row by row, and their triggers fire".into()
+            },
+            (!session.replica).then_some(grant),
+        );
+        let (may_create_schema, may_create, exists, usable): (bool, bool, bool, bool) =
+            (row.get(3), row.get(4), row.get(5), row.get(6));
+        let table = format!("{}.{TABLE}", ident(&session.schema));
+        item(
+            "progress table",
+            usable || (!exists && may_create),
+            match (exists, usable) {
+                (true, true) => format!("{table} is there"),
+                (true, false) => format!("{table} is there, but {user} may not use it"),
+                (false, _) if may_create => format!("{table} will be made"),
+                (false, _) => format!("{table} is missing and {user} may not make it"),
+            },
+            match (exists, usable) {
+                (true, false) => Some(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}")),
+                (false, _) if !may_create => Some(format!(
+                    "{}; GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}",
+                    create_sql(&table)
+                )),
+                _ => None,
+            },
+        );
+        if self.settings.create {
+            item(
+                "making schemas",
+                may_create_schema,
+                if may_create_schema {
+                    "allowed".into()
+                } else {
+                    "not allowed: missing schemas cannot be made".into()
+                },
+                (!may_create_schema)
+                    .then(|| format!("GRANT CREATE ON DATABASE {} TO {role}", ident(&database))),
+            );
+        }
+        Ok(items)
+    }
+
+    /// What Rowbridge made for itself in the target, as statements that remove it. With `run`, runs them. Tables that
+    /// hold replicated rows are the operator's and are not among them.
+    ///
+    /// # Errors
+    /// No connection, or a statement that the server refuses.
+    pub async fn teardown(&self, run: bool) -> Result<Vec<String>, PostgresError> {
+        let session = self.connect().await?;
+        let table = format!("{}.{TABLE}", ident(&session.schema));
+        let exists = session
+            .client
+            .query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table])
+            .await
+            .map_err(|e| failed("looking for the progress table", e))?;
+        if !exists.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        let sql = format!("DROP TABLE {table}");
+        if run {
+            session.batch(&sql).await.map_err(|e| failed("removing the progress table", e))?;
+        }
+        Ok(vec![sql])
+    }
+}

@@ -1,0 +1,74 @@
+//! PostgreSQL as a target.
+
+mod catalog;
+mod check;
+mod create;
+mod error;
+mod lane;
+mod progress;
+mod rows;
+mod session;
+mod set;
+mod settle;
+mod statement;
+mod types;
+
+use std::sync::Arc;
+
+pub use check::CheckItem;
+pub use error::{PoolerEvidence, PostgresError};
+pub use lane::PostgresLane;
+use progress::ProgressRow;
+use rowbridge_schema::config::PostgresUrl;
+use rowbridge_schema::{EndpointName, StreamName};
+use session::Session;
+
+use super::ApplyTarget;
+use crate::plan::Mapping;
+
+/// A PostgreSQL database that lanes write to.
+#[derive(Clone)]
+pub struct PostgresTarget {
+    settings: Arc<Settings>,
+}
+
+/// What all lanes of a target share.
+struct Settings {
+    url: PostgresUrl,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    mapping: Arc<Mapping>,
+    create: bool,
+}
+
+impl PostgresTarget {
+    /// A target. `tls` has to verify as far as `url.ssl_mode` asks for; without it only `disable` and `prefer` work.
+    /// `create` allows to make missing schemas, types and tables. Nothing is connected yet.
+    #[must_use]
+    pub fn new(
+        url: PostgresUrl,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        mapping: Arc<Mapping>,
+        create: bool,
+    ) -> Self {
+        Self { settings: Arc::new(Settings { url, tls, mapping, create }) }
+    }
+
+    async fn connect(&self) -> Result<Session, PostgresError> {
+        Session::connect(&self.settings.url, self.settings.tls.as_ref()).await
+    }
+}
+
+impl ApplyTarget for PostgresTarget {
+    type Lane = PostgresLane;
+    type Error = PostgresError;
+
+    async fn open(
+        &self,
+        stream: &StreamName,
+        endpoint: &EndpointName,
+    ) -> Result<PostgresLane, PostgresError> {
+        let session = self.connect().await?;
+        let row = ProgressRow::new(&session.schema, stream, endpoint);
+        PostgresLane::open(self.settings.clone(), session, row).await
+    }
+}

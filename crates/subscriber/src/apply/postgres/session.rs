@@ -1,0 +1,216 @@
+//! A session of a target: settings that make text mean one thing, and proof that no pooler is between.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rowbridge_schema::config::{PostgresUrl, SslMode};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
+
+use super::error::{PoolerEvidence, PostgresError, failed, is_login};
+
+/// Statements kept prepared per session. A delivery of many tables needs a few for each.
+const MAX_STATEMENTS: usize = 512;
+
+/// Settings of the startup packet. The texts of values depend on them, so role and database defaults must not leak in.
+/// `search_path` holds only `pg_catalog`, as for the server's own apply worker: names in our statements are qualified.
+const SETTINGS: &[(&str, &str)] = &[
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("lc_monetary", "C"),
+    ("standard_conforming_strings", "on"),
+    ("statement_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("xmloption", "content"),
+];
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One connection with what is known of it.
+pub(super) struct Session {
+    pub(super) client: Client,
+    address: String,
+    process: i32,
+    /// Where `rowbridge_progress` and tables without a schema live.
+    pub(super) schema: String,
+    /// Triggers and foreign keys do not fire.
+    pub(super) replica: bool,
+    /// `server_version_num`
+    pub(super) version: i32,
+    statements: HashMap<String, Statement>,
+}
+
+fn nonce() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("{nanos:x}-{:x}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+impl Session {
+    /// Connects and settles the session.
+    pub(super) async fn connect(
+        url: &PostgresUrl,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+    ) -> Result<Self, PostgresError> {
+        let address = format!("{}:{}", url.host, url.port);
+        let nonce = nonce();
+        let mut options: String =
+            SETTINGS.iter().map(|(name, value)| format!("-c {name}={value} ")).collect();
+        options.push_str(&format!("-c rowbridge.session={nonce}"));
+        let mut config = Config::new();
+        config
+            .host(&url.host)
+            .port(url.port)
+            .user(&url.user)
+            .dbname(&url.database)
+            .application_name("rowbridge")
+            .options(&options)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keepalives_idle(Duration::from_secs(30));
+        if let Some(password) = &url.password {
+            config.password(password.expose());
+        }
+        let wanted = match (url.ssl_mode, tls) {
+            (SslMode::Disable, _) | (SslMode::Prefer, None) => None,
+            (SslMode::Prefer, Some(tls)) => {
+                config.ssl_mode(tokio_postgres::config::SslMode::Prefer);
+                Some(tls)
+            }
+            (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, Some(tls)) => {
+                config.ssl_mode(tokio_postgres::config::SslMode::Require);
+                Some(tls)
+            }
+            (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, None) => {
+                return Err(PostgresError::NoTls);
+            }
+        };
+        let connected = match wanted {
+            Some(tls) => {
+                let tls = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
+                config.connect(tls).await.map(|(client, connection)| {
+                    tokio::spawn(drive(connection));
+                    client
+                })
+            }
+            None => {
+                config.ssl_mode(tokio_postgres::config::SslMode::Disable);
+                config.connect(NoTls).await.map(|(client, connection)| {
+                    tokio::spawn(drive(connection));
+                    client
+                })
+            }
+        };
+        let client = connected.map_err(|source| connect_error(&address, url, source))?;
+        let doing = "settling the session";
+        let row = client
+            .query_one(
+                "SELECT current_schema()::text, pg_backend_pid(), current_setting('rowbridge.session', true), \
+                 current_setting('server_version_num')::int",
+                &[],
+            )
+            .await
+            .map_err(|e| failed(doing, e))?;
+        let (schema, process): (Option<String>, i32) = (row.get(0), row.get(1));
+        if row.get::<_, Option<String>>(2).as_deref() != Some(nonce.as_str()) {
+            return Err(PostgresError::Pooler { address, evidence: PoolerEvidence::StartupDropped });
+        }
+        let version = row.get(3);
+        let schema = schema.ok_or(PostgresError::NoSchema)?;
+        client.batch_execute("SET search_path = pg_catalog").await.map_err(|e| failed(doing, e))?;
+        let replica = match client.batch_execute("SET session_replication_role = replica").await {
+            Ok(()) => true,
+            Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => {
+                false
+            }
+            Err(error) => return Err(failed(doing, error)),
+        };
+        let mut session =
+            Self { client, address, process, schema, replica, version, statements: HashMap::new() };
+        session.check_process().await?;
+        Ok(session)
+    }
+
+    /// Whether statements still reach the server process that the settings were made in.
+    pub(super) async fn check_process(&mut self) -> Result<(), PostgresError> {
+        let row = self
+            .client
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .map_err(|e| failed("checking the session", e))?;
+        if row.get::<_, i32>(0) == self.process {
+            return Ok(());
+        }
+        let address = self.address.clone();
+        Err(PostgresError::Pooler { address, evidence: PoolerEvidence::ProcessChanged })
+    }
+
+    /// A prepared statement whose parameters are all `text[]` (or as given), from the cache.
+    pub(super) async fn prepare(
+        &mut self,
+        sql: &str,
+        types: &[Type],
+    ) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare_typed(sql, types).await?;
+        // Shapes that are no longer written leave with the rest: what is still needed is soon prepared again.
+        if self.statements.len() >= MAX_STATEMENTS {
+            self.statements.clear();
+        }
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Forgets prepared statements: the catalog has changed.
+    pub(super) fn forget_statements(&mut self) {
+        self.statements.clear();
+    }
+
+    /// Runs one statement and gives the number of rows.
+    pub(super) async fn execute(
+        &mut self,
+        sql: &str,
+        types: &[Type],
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, tokio_postgres::Error> {
+        let statement = self.prepare(sql, types).await?;
+        self.client.execute(&statement, params).await
+    }
+
+    /// Runs text without parameters.
+    pub(super) async fn batch(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(sql).await
+    }
+}
+
+async fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    // The lane sees the loss at its next statement.
+    if let Err(error) = connection.await {
+        debug!(error = %error, "target connection ended");
+    }
+}
+
+fn connect_error(address: &str, url: &PostgresUrl, source: tokio_postgres::Error) -> PostgresError {
+    let address = address.to_owned();
+    let refused_options = source.as_db_error().is_some_and(|db| db.message().contains("startup parameter"));
+    if refused_options {
+        return PostgresError::Pooler { address, evidence: PoolerEvidence::StartupRefused };
+    }
+    if is_login(&source) {
+        return PostgresError::Login { address, user: url.user.clone(), source };
+    }
+    PostgresError::Connect { address, source }
+}

@@ -1,0 +1,233 @@
+//! The set form: folded changes as a few statements over arrays.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Poll;
+
+use rowbridge_schema::{Cell, Position, TableDef};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::catalog::Binding;
+use super::session::Session;
+use super::statement;
+use crate::plan::{Folded, Row};
+
+/// A column of parameters, one element per row.
+pub(super) type Texts<'d> = Vec<Option<Cow<'d, str>>>;
+
+/// Statements over the same arrays.
+#[derive(Debug)]
+pub(super) struct Call<'d> {
+    pub(super) statements: Vec<String>,
+    pub(super) params: Vec<Texts<'d>>,
+    /// The statement must touch this many rows.
+    pub(super) expect: Option<u64>,
+}
+
+/// A row that cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowFault {
+    pub(super) position: Position,
+    pub(super) table: String,
+    pub(super) column: Option<String>,
+    pub(super) key: Vec<String>,
+    pub(super) reason: String,
+}
+
+/// `column=value` for each part of a key.
+pub(super) fn key_texts(def: &TableDef, key: &[&Cell<'_>]) -> Vec<String> {
+    def.key
+        .iter()
+        .zip(key)
+        .filter_map(|(&k, cell)| def.columns.get(usize::from(k)).map(|column| (column, cell)))
+        .map(|(column, cell)| format!("{}={}", column.name, cell.as_str().unwrap_or("NULL")))
+        .collect()
+}
+
+pub(super) fn text<'d>(cell: &'d Cell<'d>) -> Option<Cow<'d, str>> {
+    cell.as_str().map(Cow::Borrowed)
+}
+
+/// Checks the values of a row against what the target's types keep.
+pub(super) fn check_row(binding: &Binding, row: &Row<'_>, position: Position) -> Result<(), RowFault> {
+    for (column, cell) in row.iter() {
+        let (Some(bound), Some(value)) = (binding.column(column), cell.as_str()) else { continue };
+        if let Some(reason) = bound.check.fault(value) {
+            let def = &binding.def;
+            let key: Option<Vec<_>> = def.key.iter().map(|&k| row.cell(k)).collect();
+            return Err(RowFault {
+                position,
+                table: def.name.to_string(),
+                column: def.columns.get(usize::from(column)).map(|column| column.name.clone()),
+                key: key.map(|key| key_texts(def, &key)).unwrap_or_default(),
+                reason: reason.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Empty parameter columns for rows of these columns, as far as they are written.
+fn empty<'d>(binding: &Binding, columns: &[u16], extra: usize) -> Vec<Texts<'d>> {
+    let written = columns.iter().filter(|&&c| binding.column(c).is_some()).count();
+    vec![Vec::new(); written + extra]
+}
+
+pub(super) fn push<'d>(params: &mut [Texts<'d>], binding: &Binding, row: &Row<'d>) {
+    let written = row.iter().filter(|(column, _)| binding.column(*column).is_some());
+    for (param, (_, cell)) in params.iter_mut().zip(written) {
+        param.push(text(cell));
+    }
+}
+
+/// Columns of a partial update that are set: the key stays, unless equal keys may differ in text.
+pub(super) fn updated(binding: &Binding, row: &Row<'_>) -> Vec<u16> {
+    let keep =
+        |c: &u16| binding.column(*c).is_some() && (binding.rewrites_key() || !binding.def.key.contains(c));
+    row.columns().into_iter().filter(keep).collect()
+}
+
+/// The statements of a table's folded changes, in order.
+pub(super) fn calls<'d>(binding: &Binding, folded: &Folded<'d>) -> Result<Vec<Call<'d>>, RowFault> {
+    let mut calls = Vec::new();
+    let keys = binding.def.key.len();
+    if !folded.deletes.is_empty() && !binding.ignore_deletes {
+        let mut params =
+            vec![Vec::with_capacity(folded.deletes.len()); keys + usize::from(binding.soft.is_some())];
+        for deleted in &folded.deletes {
+            for (param, cell) in params.iter_mut().zip(&deleted.key) {
+                param.push(text(cell));
+            }
+            if binding.soft.is_some() {
+                params[keys].push(Some(Cow::Owned(statement::time_text(deleted.at))));
+            }
+        }
+        calls.push(Call { statements: vec![statement::delete(binding)], params, expect: None });
+    }
+    let mut groups: Vec<(Vec<u16>, Vec<Texts<'d>>)> = Vec::new();
+    let mut last = 0;
+    for (row, position) in &folded.upserts {
+        check_row(binding, row, *position)?;
+        let same = |columns: &[u16]| match row {
+            Row::Sent { columns: sent, .. } => *sent == columns,
+            Row::Merged(cells) => cells.iter().map(|(c, _)| c).eq(columns),
+        };
+        if !groups.get(last).is_some_and(|(columns, _)| same(columns)) {
+            last = groups.iter().position(|(columns, _)| same(columns)).unwrap_or_else(|| {
+                let columns = row.columns();
+                let params = empty(binding, &columns, 0);
+                groups.push((columns, params));
+                groups.len() - 1
+            });
+        }
+        push(&mut groups[last].1, binding, row);
+    }
+    for (columns, params) in groups {
+        calls.push(Call { statements: statement::upsert(binding, &columns), params, expect: None });
+    }
+    let mut groups: Vec<(Vec<u16>, bool, Vec<Texts<'d>>)> = Vec::new();
+    for update in &folded.updates {
+        check_row(binding, &update.row, update.position)?;
+        let columns = updated(binding, &update.row);
+        let at = groups.iter().position(|(c, m, _)| *c == columns && *m == update.maybe_missing);
+        let at = at.unwrap_or_else(|| {
+            let params = empty(binding, &columns, keys);
+            groups.push((columns.clone(), update.maybe_missing, params));
+            groups.len() - 1
+        });
+        let params = &mut groups[at].2;
+        for (param, cell) in params.iter_mut().zip(&update.key) {
+            param.push(text(cell));
+        }
+        for (param, column) in params.iter_mut().skip(keys).zip(&columns) {
+            param.push(update.row.cell(*column).and_then(text));
+        }
+    }
+    for (columns, maybe_missing, params) in groups {
+        // Nothing but the key was sent, and the key is as it was.
+        if columns.is_empty() {
+            continue;
+        }
+        let expect = (!maybe_missing).then(|| params.first().map_or(0, Vec::len) as u64);
+        calls.push(Call { statements: vec![statement::update(binding, &columns)], params, expect });
+    }
+    Ok(calls)
+}
+
+/// A statement in flight.
+pub(super) type InFlight<'f> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'f>>;
+
+/// Drives futures that send at their first poll: everything goes out in this order, in one round trip. A later statement
+/// of a failed transaction fails too, so the first error is the one that counts.
+pub(super) async fn pipeline(mut futures: Vec<InFlight<'_>>) -> Vec<Result<u64, tokio_postgres::Error>> {
+    let mut results: Vec<Option<Result<u64, tokio_postgres::Error>>> = Vec::new();
+    results.resize_with(futures.len(), || None);
+    // Answers come in the order of the statements: only the first one that is missing is worth a look.
+    let mut next = 0;
+    let mut sent = false;
+    std::future::poll_fn(|cx| {
+        if !std::mem::replace(&mut sent, true) {
+            for (future, result) in futures.iter_mut().zip(&mut results) {
+                if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                    *result = Some(done);
+                }
+            }
+        }
+        while next < futures.len() {
+            if results[next].is_none() {
+                match futures[next].as_mut().poll(cx) {
+                    Poll::Ready(done) => results[next] = Some(done),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            next += 1;
+        }
+        Poll::Ready(())
+    })
+    .await;
+    results.into_iter().flatten().collect()
+}
+
+/// Prepares what is not prepared yet and gives the statements as futures that have not been sent.
+pub(super) async fn flights<'f>(
+    session: &'f mut Session,
+    calls: &'f [Call<'_>],
+) -> Result<(&'f Session, Vec<InFlight<'f>>), tokio_postgres::Error> {
+    let mut prepared = Vec::new();
+    for call in calls {
+        for sql in &call.statements {
+            let types = vec![Type::TEXT_ARRAY; call.params.len()];
+            prepared.push((session.prepare(sql, &types).await?, call));
+        }
+    }
+    let session = &*session;
+    let futures = prepared
+        .into_iter()
+        .map(|(statement, call)| {
+            let client = &session.client;
+            let flight: InFlight<'f> = Box::pin(async move {
+                let params: Vec<&(dyn ToSql + Sync)> =
+                    call.params.iter().map(|texts| texts as &(dyn ToSql + Sync)).collect();
+                client.execute(&statement, &params).await
+            });
+            flight
+        })
+        .collect();
+    Ok((session, futures))
+}
+
+/// Runs calls in order. `Ok(false)`: an updated row is missing.
+pub(super) async fn run(session: &mut Session, calls: &[Call<'_>]) -> Result<bool, tokio_postgres::Error> {
+    let (_, futures) = flights(session, calls).await?;
+    let mut results = pipeline(futures).await.into_iter();
+    let mut complete = true;
+    for call in calls {
+        let mut rows = 0;
+        for _ in &call.statements {
+            rows = results.next().transpose()?.unwrap_or(0);
+        }
+        complete &= call.expect.is_none_or(|expected| expected == rows);
+    }
+    Ok(complete)
+}

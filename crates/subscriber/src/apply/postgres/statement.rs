@@ -1,0 +1,317 @@
+//! The text of statements. Every parameter is a `text[]` with one element per row, so that a statement's text depends
+//! on columns alone; values are cast to the column's type without its modifier, and the assignment enforces that.
+
+use super::catalog::{Binding, BoundColumn};
+
+/// `unnest($1::text[], ..) AS x(p1, ..)` for `count` parameters from number `from`.
+fn source(from: usize, count: usize) -> String {
+    let params: Vec<_> = (from..from + count).map(|i| format!("${i}::pg_catalog.text[]")).collect();
+    let names: Vec<_> = (from..from + count).map(|i| format!("p{i}")).collect();
+    format!("unnest({}) AS x({})", params.join(", "), names.join(", "))
+}
+
+fn value(column: &BoundColumn, param: usize) -> String {
+    format!("x.p{param}::{}", column.cast)
+}
+
+/// `t.k = x.p1::type AND ..`, the key's parameters starting at `from`.
+fn key_match(binding: &Binding, from: usize) -> String {
+    let parts: Vec<_> = binding
+        .key()
+        .enumerate()
+        .map(|(i, (_, column, operator))| {
+            format!("t.{} {operator} {}", column.ident, value(column, from + i))
+        })
+        .collect();
+    parts.join(" AND ")
+}
+
+fn bound<'b>(binding: &'b Binding, columns: &[u16]) -> Vec<&'b BoundColumn> {
+    columns.iter().filter_map(|&c| binding.column(c)).collect()
+}
+
+fn insert_head(binding: &Binding, columns: &[&BoundColumn]) -> String {
+    let names: Vec<_> = columns.iter().map(|column| column.ident.as_str()).collect();
+    let values: Vec<_> = columns.iter().enumerate().map(|(i, column)| value(column, i + 1)).collect();
+    let overriding = if binding.overriding { " OVERRIDING SYSTEM VALUE" } else { "" };
+    format!(
+        "INSERT INTO {} AS t ({}){overriding} SELECT {} FROM {}",
+        binding.table,
+        names.join(", "),
+        values.join(", "),
+        source(1, columns.len())
+    )
+}
+
+/// Inserts rows that are known to be new. Parameters: the columns.
+pub(super) fn insert(binding: &Binding, columns: &[u16]) -> String {
+    insert_head(binding, &bound(binding, columns))
+}
+
+/// Inserts or replaces rows by key, in the order of the statements. Parameters of each: the columns.
+pub(super) fn upsert(binding: &Binding, columns: &[u16]) -> Vec<String> {
+    let written = bound(binding, columns);
+    let keep = |column: u16| binding.rewrites_key() || !binding.def.key.contains(&column);
+    let set: Vec<(usize, &BoundColumn)> = columns
+        .iter()
+        .filter(|&&c| binding.column(c).is_some())
+        .enumerate()
+        .filter(|(_, c)| keep(**c))
+        .filter_map(|(i, &c)| binding.column(c).map(|column| (i, column)))
+        .collect();
+    let revive = binding.soft.as_ref().map(|soft| format!("{} = NULL", soft.ident));
+    if binding.arbiter {
+        let key: Vec<_> = binding.key().map(|(_, column, _)| column.ident.as_str()).collect();
+        let set: Vec<_> =
+            set.iter().map(|(_, column)| format!("{0} = excluded.{0}", column.ident)).chain(revive).collect();
+        let action = if set.is_empty() {
+            "DO NOTHING".to_owned()
+        } else {
+            format!("DO UPDATE SET {}", set.join(", "))
+        };
+        return vec![format!("{} ON CONFLICT ({}) {action}", insert_head(binding, &written), key.join(", "))];
+    }
+    // No index can arbitrate. One lane writes the table, so nobody inserts between the two statements.
+    let at: Vec<usize> = binding
+        .def
+        .key
+        .iter()
+        .filter_map(|k| columns.iter().filter(|c| binding.column(**c).is_some()).position(|c| c == k))
+        .collect();
+    let matches: Vec<_> = binding
+        .key()
+        .zip(&at)
+        .map(|((_, column, operator), i)| format!("t.{} {operator} {}", column.ident, value(column, i + 1)))
+        .collect();
+    let matches = matches.join(" AND ");
+    let mut statements = Vec::new();
+    let set: Vec<_> = set
+        .iter()
+        .map(|(i, column)| format!("{} = {}", column.ident, value(column, i + 1)))
+        .chain(revive)
+        .collect();
+    if !set.is_empty() {
+        statements.push(format!(
+            "UPDATE {} AS t SET {} FROM {} WHERE {matches}",
+            binding.table,
+            set.join(", "),
+            source(1, written.len())
+        ));
+    }
+    statements.push(format!(
+        "{} WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {matches})",
+        insert_head(binding, &written).replacen(" AS t (", " (", 1),
+        binding.table
+    ));
+    statements
+}
+
+/// Deletes rows by key. Parameters: the key, and for soft deletes the time.
+pub(super) fn delete(binding: &Binding) -> String {
+    let keys = binding.def.key.len();
+    match &binding.soft {
+        None => {
+            format!(
+                "DELETE FROM {} AS t USING {} WHERE {}",
+                binding.table,
+                source(1, keys),
+                key_match(binding, 1)
+            )
+        }
+        Some(soft) => format!(
+            "UPDATE {} AS t SET {2} = {3} FROM {1} WHERE {4} AND t.{2} IS NULL",
+            binding.table,
+            source(1, keys + 1),
+            soft.ident,
+            value(soft, keys + 1),
+            key_match(binding, 1)
+        ),
+    }
+}
+
+/// Deletes rows by key whatever the policy says. Parameters: the key.
+pub(super) fn remove(binding: &Binding) -> String {
+    format!(
+        "DELETE FROM {} AS t USING {} WHERE {}",
+        binding.table,
+        source(1, binding.def.key.len()),
+        key_match(binding, 1)
+    )
+}
+
+/// Updates some columns of existing rows. Parameters: the key as it was, then the columns.
+pub(super) fn update(binding: &Binding, columns: &[u16]) -> String {
+    let keys = binding.def.key.len();
+    let written = bound(binding, columns);
+    let mut set: Vec<_> = written
+        .iter()
+        .enumerate()
+        .map(|(i, column)| format!("{} = {}", column.ident, value(column, keys + i + 1)))
+        .collect();
+    set.extend(binding.soft.as_ref().map(|soft| format!("{} = NULL", soft.ident)));
+    format!(
+        "UPDATE {} AS t SET {} FROM {} WHERE {}",
+        binding.table,
+        set.join(", "),
+        source(1, keys + written.len()),
+        key_match(binding, 1)
+    )
+}
+
+/// `t.c::text IS NOT DISTINCT FROM x.p1::type::text AND ..`: the same value, for types with and without equality.
+fn same_row(binding: &Binding, columns: &[u16]) -> String {
+    let parts: Vec<_> = bound(binding, columns)
+        .iter()
+        .enumerate()
+        .map(|(i, column)| {
+            format!(
+                "t.{}::pg_catalog.text IS NOT DISTINCT FROM ({})::pg_catalog.text",
+                column.ident,
+                value(column, i + 1)
+            )
+        })
+        .collect();
+    parts.join(" AND ")
+}
+
+/// Deletes exactly one of several identical rows. Parameters (of one row): the old row.
+pub(super) fn delete_one(binding: &Binding, old: &[u16]) -> String {
+    format!(
+        "DELETE FROM {0} WHERE (tableoid, ctid) = (SELECT t.tableoid, t.ctid FROM {0} AS t, {1} WHERE {2} LIMIT 1)",
+        binding.table,
+        source(1, bound(binding, old).len()),
+        same_row(binding, old)
+    )
+}
+
+/// Updates exactly one of several identical rows. Parameters (of one row): the old row, then the new columns.
+pub(super) fn update_one(binding: &Binding, old: &[u16], new: &[u16]) -> String {
+    let count = bound(binding, old).len();
+    let written = bound(binding, new);
+    let set: Vec<_> = written
+        .iter()
+        .enumerate()
+        .map(|(i, column)| format!("{} = {}", column.ident, value(column, count + i + 1)))
+        .collect();
+    format!(
+        "UPDATE {0} AS u SET {1} FROM {2} WHERE (u.tableoid, u.ctid) = (SELECT t.tableoid, t.ctid FROM {0} AS t WHERE {3} LIMIT 1)",
+        binding.table,
+        set.join(", "),
+        source(1, count + written.len()),
+        same_row(binding, old)
+    )
+}
+
+/// Removes what lies in a range and is not listed. Parameters: the keys that stay, then `after`, then `upto`, each
+/// present bound as arrays of one element.
+pub(super) fn prune(binding: &Binding, after: bool, upto: bool) -> String {
+    let keys = binding.def.key.len();
+    let left: Vec<_> = binding.key().map(|(_, column, _)| format!("t.{}", column.ident)).collect();
+    let row = |from: usize| {
+        let parts: Vec<_> = binding
+            .key()
+            .enumerate()
+            .map(|(i, (_, column, _))| format!("(${}::pg_catalog.text[])[1]::{}", from + i, column.cast))
+            .collect();
+        parts.join(", ")
+    };
+    let mut conditions = Vec::new();
+    if after {
+        conditions.push(format!("({}) > ({})", left.join(", "), row(keys + 1)));
+    }
+    if upto {
+        let from = if after { 2 * keys + 1 } else { keys + 1 };
+        conditions.push(format!("({}) <= ({})", left.join(", "), row(from)));
+    }
+    conditions.push(format!("NOT EXISTS (SELECT FROM {} WHERE {})", source(1, keys), key_match(binding, 1)));
+    match &binding.soft {
+        None => format!("DELETE FROM {} AS t WHERE {}", binding.table, conditions.join(" AND ")),
+        Some(soft) => {
+            conditions.push(format!("t.{} IS NULL", soft.ident));
+            format!(
+                "UPDATE {} AS t SET {} = now() WHERE {}",
+                binding.table,
+                soft.ident,
+                conditions.join(" AND ")
+            )
+        }
+    }
+}
+
+/// Removes all rows.
+pub(super) fn clear(binding: &Binding) -> String {
+    match &binding.soft {
+        None => format!("DELETE FROM {}", binding.table),
+        Some(soft) => format!("UPDATE {0} SET {1} = now() WHERE {1} IS NULL", binding.table, soft.ident),
+    }
+}
+
+/// Reads what is stored under keys: the key's own text as sent, then the texts of `columns` and of the extra columns.
+pub(super) fn read(binding: &Binding, columns: &[u16]) -> String {
+    let keys = binding.def.key.len();
+    let mut list: Vec<_> = (1..=keys).map(|i| format!("x.p{i}")).collect();
+    list.extend(bound(binding, columns).iter().map(|column| format!("t.{}::pg_catalog.text", column.ident)));
+    list.extend(binding.extra.iter().map(|(name, _)| format!("t.{name}::pg_catalog.text")));
+    format!(
+        "SELECT {} FROM {} AS t JOIN {} ON {}",
+        list.join(", "),
+        binding.table,
+        source(1, keys),
+        key_match(binding, 1)
+    )
+}
+
+/// Inserts whole rows. Parameters: `columns`, then the extra columns.
+pub(super) fn restore(binding: &Binding, columns: &[u16]) -> String {
+    let written = bound(binding, columns);
+    let names = written.iter().map(|column| column.ident.as_str());
+    let names: Vec<_> = names.chain(binding.extra.iter().map(|(name, _)| name.as_str())).collect();
+    let casts = written.iter().map(|column| column.cast.as_str());
+    let values: Vec<_> = casts
+        .chain(binding.extra.iter().map(|(_, cast)| cast.as_str()))
+        .enumerate()
+        .map(|(i, cast)| format!("x.p{}::{cast}", i + 1))
+        .collect();
+    format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}",
+        binding.table,
+        names.join(", "),
+        values.join(", "),
+        source(1, values.len())
+    )
+}
+
+/// A commit time as text that every date and time type reads.
+pub(super) fn time_text(micros: i64) -> String {
+    let seconds = micros.div_euclid(1_000_000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Days to civil date: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}.{:06}+00",
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+        micros.rem_euclid(1_000_000)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_server_reads_them() {
+        assert_eq!(time_text(0), "1970-01-01 00:00:00.000000+00");
+        assert_eq!(time_text(1_709_210_096_000_007), "2024-02-29 12:34:56.000007+00");
+        assert_eq!(time_text(-1), "1969-12-31 23:59:59.999999+00");
+    }
+}
