@@ -1,3 +1,4 @@
 //! End-to-end tests: one binary, real servers, one harness.
 
 mod harness;
+mod pgbench;

@@ -3,9 +3,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The admin token of every test.
-pub const ADMIN_TOKEN: &str = "test-admin-token";
-
 /// A TOML basic string. The escapes that JSON output uses are a part of TOML's.
 #[must_use]
 pub fn quoted(text: &str) -> String {
@@ -200,7 +197,7 @@ impl Subscriber {
 }
 
 fn admin(port: u16) -> String {
-    format!("\n[admin]\nlisten = \"127.0.0.1:{port}\"\ntoken = {}\n\n", quoted(ADMIN_TOKEN))
+    format!("\n[admin]\nlisten = \"127.0.0.1:{port}\"\n\n")
 }
 
 #[cfg(test)]

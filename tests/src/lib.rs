@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod scenario;
+pub mod size;
 pub mod sqlite;
 pub mod wait;
 pub mod webhook;

@@ -1,0 +1,32 @@
+//! PostgreSQL to PostgreSQL under pgbench: snapshot under write load, kills, restarts.
+
+use std::time::Duration;
+
+use rowbridge_tests::scenario::{DATABASE, Pair, PairOptions};
+use rowbridge_tests::size::size;
+
+const TABLES: [&str; 4] = [
+    "public.pgbench_accounts",
+    "public.pgbench_branches",
+    "public.pgbench_history",
+    "public.pgbench_tellers",
+];
+
+async fn initialised() -> Pair {
+    let pair = Pair::prepare(PairOptions::postgres().with_http_proxy()).await;
+    let scale = size("1", "10");
+    pair.source_cluster().pgbench(DATABASE, &["-i", "-q", "-s", scale]).await;
+    pair
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshot_runs_under_write_load() {
+    let pair = initialised().await;
+    let seconds = size("6", "60");
+    let load = async {
+        pair.source_cluster().pgbench(DATABASE, &["-n", "-c", "4", "-j", "2", "-T", seconds]).await
+    };
+    let (report, ()) = tokio::join!(load, pair.start());
+    println!("{report}");
+    pair.wait_equal_within(&TABLES, Duration::from_secs(size(60, 300))).await;
+}
