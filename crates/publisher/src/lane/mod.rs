@@ -420,11 +420,11 @@ impl<J: Journal> Lane<J> {
     fn done(&mut self, delivery: &Delivery, answer: &Answer) {
         self.learn(answer);
         self.succeeded(delivery);
+        self.backoff.reset();
         if delivery.is_handshake() {
             return self.open(answer.position);
         }
         self.rewinds = 0;
-        self.stuck = false;
         if let Some(acked) = answer.position {
             self.journal.release(&self.common.endpoint, acked);
             self.status.send_modify(|status| {
@@ -444,19 +444,27 @@ impl<J: Journal> Lane<J> {
                 "a transaction beyond source.max_transaction is applied in parts"
             );
         }
-        self.enter(LaneState::Running);
+        self.running();
     }
 
     fn staged(&mut self, delivery: &Delivery, answer: &Answer) {
         self.learn(answer);
         self.succeeded(delivery);
+        // The backoff is kept: only a commit shows that a target which lost its open transaction has recovered.
         self.status.send_modify(|status| status.staged = answer.staged);
-        self.enter(LaneState::Running);
+        self.running();
+    }
+
+    fn running(&mut self) {
+        // Without a reader the journal failed meanwhile, and this was only the delivery that was still in flight.
+        if self.batcher.is_some() {
+            self.stuck = false;
+            self.enter(LaneState::Running);
+        }
     }
 
     fn succeeded(&mut self, delivery: &Delivery) {
         self.current = None;
-        self.backoff.reset();
         self.idle_at = Instant::now() + self.config.timing.empty_every;
         if !delivery.is_handshake() {
             self.metrics.deliveries.inc();
