@@ -32,8 +32,9 @@ const HEADROOM: usize = 4 * 1024;
 const BLOCK_HEAD: usize = 256;
 /// Never cut below this: a body this small is refused for another reason than its size.
 const MIN_BYTES: usize = 1024;
-/// Blocks looked at in one go, so that a lane that passes over gigabytes still hears a stop.
+/// Blocks and bytes looked at in one go, so that a lane that passes over gigabytes still hears a stop.
 const LOOK: usize = 256;
+const LOOK_BYTES: usize = 2 * MAX_BYTES;
 /// Smaller bodies fit one or two packets anyway.
 const COMPRESS_ABOVE: usize = 1024;
 /// Level 1 is as small as the higher ones on rows, at a fraction of the time.
@@ -257,17 +258,25 @@ impl<R: JournalReader> Batcher<R> {
 
     /// Takes what is there, up to the bounds.
     pub(crate) fn collect(&mut self, common: &Common, limits: &Limits) -> Result<(), JournalError> {
+        let mut looked = 0;
         for _ in 0..LOOK {
-            if self.pending.closed {
+            if self.pending.closed || looked > LOOK_BYTES {
                 break;
             }
             let block = match self.held.take() {
                 Some(block) => block,
-                None => match self.reader.try_next()? {
-                    Some(block) => block,
-                    None => break,
+                None => match self.reader.try_next() {
+                    Ok(Some(block)) => block,
+                    Ok(None) => break,
+                    // What is whole before the damage is delivered; reading again meets the error again.
+                    Err(_) if self.has_content() => {
+                        self.pending.closed = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 },
             };
+            looked += block.body.len();
             // A target that is ahead of the journal has what the journal captures again.
             if block.head.last > self.chain.scanned {
                 self.offer(common, limits, block);

@@ -85,6 +85,8 @@ pub(super) fn change(commit: u64, table: &str) -> Arc<Block> {
 pub(super) struct MemoryJournal {
     blocks: watch::Sender<Vec<Arc<Block>>>,
     oldest: Mutex<Position>,
+    /// Reading fails behind this position.
+    pub(super) broken: Arc<Mutex<Option<Position>>>,
     pub(super) released: watch::Sender<Option<Position>>,
 }
 
@@ -93,6 +95,7 @@ impl MemoryJournal {
         Arc::new(Self {
             blocks: watch::Sender::new(vec![]),
             oldest: Mutex::default(),
+            broken: Arc::default(),
             released: watch::Sender::new(None),
         })
     }
@@ -111,6 +114,7 @@ impl MemoryJournal {
 pub(super) struct MemoryReader {
     blocks: watch::Receiver<Vec<Arc<Block>>>,
     after: Position,
+    broken: Arc<Mutex<Option<Position>>>,
 }
 
 impl Journal for MemoryJournal {
@@ -140,7 +144,7 @@ impl Journal for MemoryJournal {
         if after < oldest {
             return Err(JournalError::Gone { oldest });
         }
-        Ok(MemoryReader { blocks: self.blocks.subscribe(), after })
+        Ok(MemoryReader { blocks: self.blocks.subscribe(), after, broken: Arc::clone(&self.broken) })
     }
 
     fn release(&self, _: &EndpointName, position: Position) {
@@ -162,6 +166,10 @@ impl JournalReader for MemoryReader {
     fn try_next(&mut self) -> Result<Option<Arc<Block>>, JournalError> {
         let next = self.blocks.borrow_and_update().iter().find(|block| block.head.last > self.after).cloned();
         if let Some(block) = &next {
+            if self.broken.lock().unwrap().is_some_and(|broken| block.head.last > broken) {
+                let (path, reason) = ("segment-1".into(), "wrong checksum");
+                return Err(JournalError::Corrupt { path, offset: 7, after: self.after, reason });
+            }
             self.after = block.head.last;
         }
         Ok(next)
@@ -224,6 +232,7 @@ pub(super) struct TargetState {
     /// Time that every answer takes.
     pub(super) delay: Duration,
     pub(super) bad_signatures: usize,
+    pub(super) connections: usize,
 }
 
 /// An endpoint with a target behind it.
@@ -248,6 +257,7 @@ impl Target {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let server = server.clone();
+                server.with(|state| state.connections += 1);
                 tokio::spawn(async move { server.serve(stream).await });
             }
         });

@@ -85,7 +85,7 @@ async fn a_signed_200_moves_the_cursor_and_trims() {
             "a lane that the target never heard of has no position to have reached"
         );
         assert_eq!(state.seen[2].prev, Some(at(3, 1)));
-        assert_eq!(state.bad_signatures, 0);
+        assert_eq!((state.bad_signatures, state.connections), (0, 1), "one connection, kept alive");
     });
     let families = lane.registry.gather();
     let latency =
@@ -568,6 +568,24 @@ async fn large_bodies_are_compressed_for_those_who_take_it() {
     assert_eq!(zstd::bulk::decompress(&small.request.body, 1 << 20).unwrap(), plain.request.body);
     assert_eq!(parse_delivery(&plain.request.body).unwrap().blocks.len(), 2);
     assert_eq!(deliver(true, &mut limits, at(1, 1)).request.encoding, None, "a small body stays as it is");
+}
+
+#[tokio::test]
+async fn a_damaged_journal_halts_behind_what_is_whole_and_heals() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    (1..=3).for_each(|commit| journal.push(change(commit, "orders")));
+    *journal.broken.lock().unwrap() = Some(at(2, 1));
+    target.with(|state| state.delay = Duration::from_millis(20));
+    let mut config = config(&target);
+    config.timing = Timing { empty_every: Duration::from_millis(50), probe_every: Duration::from_millis(50) };
+    let lane = run(config, &journal);
+    let status = lane.until(|status| matches!(status.state, LaneState::Halted { .. })).await;
+    assert!(status.state.to_string().contains("segment-1 is damaged at byte 7"), "{}", status.state);
+    assert_eq!(status.acked, Some(at(2, 1)), "what is whole is delivered");
+    *journal.broken.lock().unwrap() = None;
+    lane.until(|status| status.acked == Some(at(3, 1)) && status.state == LaneState::Running).await;
+    target.with(|state| assert_eq!(commits(&state.applied), [1, 2, 3]));
+    lane.stop().await;
 }
 
 fn common() -> Common {
