@@ -225,9 +225,9 @@ impl<J: Journal> Lane<J> {
                 // 3. The caller's word on a snapshot.
                 changed = commands.changed(), if *commands_open => Event::Snapshot(changed.is_ok()),
                 // 4. A delivery whose time has come: the first attempt, a retry, a probe.
-                () = sleep_until(*due), if waiting => Event::Due,
+                () = moment(*due), if waiting => Event::Due,
                 // 5. Before new blocks, so that a stream of which nothing is for us cannot keep the position back.
-                () = sleep_until(*idle_at), if may_idle => Event::Idle,
+                () = moment(*idle_at), if may_idle => Event::Idle,
                 // 6. Blocks for the next delivery.
                 () = ready(batcher.as_mut()), if may_collect => Event::Blocks,
             };
@@ -585,16 +585,16 @@ impl<J: Journal> Lane<J> {
         self.enter(LaneState::Disabled { reason: fault.report() });
     }
 
+    /// Reading starts over with a handshake; what was read and encoded before the failure is still delivered.
     fn journal_failed(&mut self, error: JournalError) {
         self.stuck = true;
-        self.halt(Fault::Journal(error));
-        if self.flight.is_empty() {
-            self.handshake(Instant::now() + self.config.timing.probe_every);
+        self.batcher = None;
+        let fault = Fault::Journal(error);
+        if self.current.is_none() && self.next.is_none() {
+            self.halt(fault);
+            self.handshake(self.due);
         } else {
-            // The answer in flight still counts; reading starts over behind it, once the lane is idle.
-            self.batcher = None;
-            self.next = None;
-            self.idle_at = Instant::now() + self.config.timing.probe_every;
+            self.enter(LaneState::Halted { reason: fault.report(), hint: fault.hint() });
         }
     }
 
@@ -662,5 +662,12 @@ async fn ready<R: crate::journal::JournalReader>(batcher: Option<&mut Batcher<R>
     match batcher {
         Some(batcher) => batcher.ready().await,
         None => pending().await,
+    }
+}
+
+/// A timer of tokio rounds up to the next millisecond, which is most of a delivery's latency: what is due is due now.
+async fn moment(at: Instant) {
+    if at > Instant::now() {
+        sleep_until(at).await;
     }
 }
