@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use proptest::prelude::*;
-use rowbridge_schema::wire::AnswerStatus;
-use rowbridge_schema::{TablePatterns, wire::parse_delivery};
+use rowbridge_schema::config::EndpointConfig;
+use rowbridge_schema::wire::{AnswerStatus, parse_delivery};
+use rowbridge_schema::{SourceId, TablePatterns};
 use tokio::task::JoinHandle;
 
 use super::testing::{Fault as Trick, MemoryJournal, Target, at, change, part};
