@@ -5,7 +5,10 @@
 //! written; the metadata services of clouds, which hand out credentials, are never called. The check is in the resolver,
 //! so that the address that was checked is the one that is connected to.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -123,12 +126,27 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Finds the addresses of a name.
+pub(crate) type Lookup =
+    Arc<dyn Fn(String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> + Send + Sync>;
+
+/// The system's resolver, with its hosts file.
+pub(crate) fn system_lookup() -> Lookup {
+    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.collect()) }))
+}
+
 /// The addresses that one endpoint may be reached at.
 #[derive(Debug, Clone)]
 pub(crate) struct AddressGuard {
     endpoint: EndpointName,
     allow: Vec<IpNet>,
     plain_http: bool,
+}
+
+/// A guarded lookup for the HTTP client.
+pub(crate) struct GuardedResolver {
+    pub(crate) guard: AddressGuard,
+    pub(crate) lookup: Lookup,
 }
 
 impl AddressGuard {
@@ -185,12 +203,11 @@ impl AddressGuard {
     }
 }
 
-impl Resolve for AddressGuard {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.clone();
+        let (guard, found) = (self.guard.clone(), (self.lookup)(name.as_str().to_owned()));
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let kept = guard.filter(name.as_str(), found)?;
+            let kept = guard.filter(name.as_str(), found.await?)?;
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
     }

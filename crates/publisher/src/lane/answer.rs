@@ -234,6 +234,9 @@ mod tests {
         broken.push(Reply { status: 202, ..good.clone() });
         broken.push(Reply { id: "rwb_2".to_owned(), ..good.clone() });
         broken.push(Reply { id: String::new(), ..good.clone() });
+        // The answer to another request, signed as it should be.
+        let other = sign(std::slice::from_ref(&case.key), "rwb_2", NOW, &good.body);
+        broken.push(Reply { id: "rwb_2".to_owned(), signature: other, ..good.clone() });
         broken.push(Reply { timestamp: (NOW - 301).to_string(), ..good.clone() });
         broken.push(Reply {
             signature: sign(&[SigningKey::generate()], "rwb_1", NOW, &good.body),

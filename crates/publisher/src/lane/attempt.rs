@@ -11,7 +11,7 @@ use rowbridge_schema::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP,
 use rowbridge_schema::{Class, Classified, SigningKey, wire};
 use url::Url;
 
-use super::address::{AddressError, AddressGuard, is_loopback};
+use super::address::{AddressError, AddressGuard, GuardedResolver, Lookup, is_loopback, system_lookup};
 use super::answer::Reply;
 
 /// TCP and TLS must stand within this; the endpoint's timeout covers the whole exchange.
@@ -139,6 +139,14 @@ impl Client {
         config: &EndpointConfig,
         tls: Option<Arc<rustls::ClientConfig>>,
     ) -> Result<Self, LaneSetupError> {
+        Self::with_lookup(config, tls, system_lookup())
+    }
+
+    pub(crate) fn with_lookup(
+        config: &EndpointConfig,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        lookup: Lookup,
+    ) -> Result<Self, LaneSetupError> {
         let url = config.url.clone();
         let guard = AddressGuard::new(config.name.clone(), &url, config.allow_networks.clone())?;
         let tls = match tls {
@@ -147,7 +155,7 @@ impl Client {
         };
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(guard))
+            .dns_resolver(Arc::new(GuardedResolver { guard, lookup }))
             // A proxy from the environment would connect in our place and around the guard.
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

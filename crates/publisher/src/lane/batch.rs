@@ -32,8 +32,9 @@ const HEADROOM: usize = 4 * 1024;
 const BLOCK_HEAD: usize = 256;
 /// Never cut below this: a body this small is refused for another reason than its size.
 const MIN_BYTES: usize = 1024;
-/// Blocks looked at in one go, so that a lane that passes over gigabytes still hears a stop.
+/// Blocks and bytes looked at in one go, so that a lane that passes over gigabytes still hears a stop.
 const LOOK: usize = 256;
+const LOOK_BYTES: usize = 2 * MAX_BYTES;
 /// Smaller bodies fit one or two packets anyway.
 const COMPRESS_ABOVE: usize = 1024;
 /// Level 1 is as small as the higher ones on rows, at a fraction of the time.
@@ -78,13 +79,15 @@ impl Chain {
 pub(crate) struct Limits {
     bytes: usize,
     changes: u64,
-    /// Never above this, whatever the load.
+    /// Lowered by an answer 413, for the rest of the lane's life: a proxy's limit stays.
     cap: usize,
+    /// What the endpoint's last word on `max_body` leaves.
+    told: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: START_BYTES, changes: START_CHANGES, cap: MAX_BYTES }
+        Self { bytes: START_BYTES, changes: START_CHANGES, cap: MAX_BYTES, told: MAX_BYTES }
     }
 }
 
@@ -92,16 +95,16 @@ impl Limits {
     /// The endpoint said how large a body may be.
     pub(crate) fn told(&mut self, max_body: u64) {
         let room = usize::try_from(max_body).unwrap_or(usize::MAX).saturating_sub(HEADROOM);
-        self.cap = self.cap.min(room).max(MIN_BYTES);
+        self.told = room.max(MIN_BYTES);
     }
 
     /// A body of `bytes` was too large.
     pub(crate) fn halve(&mut self, bytes: usize) {
-        self.cap = (bytes.min(self.cap) / 2).max(MIN_BYTES);
+        self.cap = (bytes.min(self.bytes()) / 2).max(MIN_BYTES);
     }
 
     fn bytes(&self) -> usize {
-        self.bytes.min(self.cap)
+        self.bytes.min(self.cap).min(self.told)
     }
 
     fn adapt(&mut self, full: bool, bytes: usize, changes: u64) {
@@ -179,6 +182,8 @@ fn head(common: &Common, prev: Option<Position>, to: Option<Position>) -> Delive
 #[derive(Debug)]
 struct Taken {
     block: Arc<Block>,
+    /// Tables that the taken part refers to.
+    tables: Vec<Arc<TableRef>>,
     pieces: Vec<Range<usize>>,
     changes: u64,
     bytes: usize,
@@ -253,17 +258,25 @@ impl<R: JournalReader> Batcher<R> {
 
     /// Takes what is there, up to the bounds.
     pub(crate) fn collect(&mut self, common: &Common, limits: &Limits) -> Result<(), JournalError> {
+        let mut looked = 0;
         for _ in 0..LOOK {
-            if self.pending.closed {
+            if self.pending.closed || looked > LOOK_BYTES {
                 break;
             }
             let block = match self.held.take() {
                 Some(block) => block,
-                None => match self.reader.try_next()? {
-                    Some(block) => block,
-                    None => break,
+                None => match self.reader.try_next() {
+                    Ok(Some(block)) => block,
+                    Ok(None) => break,
+                    // What is whole before the damage is delivered; reading again meets the error again.
+                    Err(_) if self.has_content() => {
+                        self.pending.closed = true;
+                        break;
+                    }
+                    Err(error) => return Err(error),
                 },
             };
+            looked += block.body.len();
             // A target that is ahead of the journal has what the journal captures again.
             if block.head.last > self.chain.scanned {
                 self.offer(common, limits, block);
@@ -278,7 +291,9 @@ impl<R: JournalReader> Batcher<R> {
         if let Some(taken) = &taken
             && !pending.taken.is_empty()
         {
-            let new_tables: usize = tables_of(taken)
+            let new_tables: usize = taken
+                .tables
+                .iter()
                 .filter(|table| !pending.known.contains(&table.id))
                 .map(|table| table.json.len() + 32)
                 .sum();
@@ -297,7 +312,7 @@ impl<R: JournalReader> Batcher<R> {
         if let Some(taken) = taken {
             self.chain.bytes += taken.bytes as u64;
             self.chain.taken |= !block.ends || self.chain.in_transaction;
-            for table in tables_of(&taken) {
+            for table in &taken.tables {
                 if pending.known.insert(table.id) {
                     pending.bytes += table.json.len() + 32;
                     pending.tables.push(Arc::clone(table));
@@ -322,11 +337,13 @@ impl<R: JournalReader> Batcher<R> {
             return None;
         }
         let choice = &mut self.choice;
-        let mut takes =
-            |table: &TableRef| *choice.entry(table.id).or_insert_with(|| common.tables.matches(&table.name));
-        let all = block.tables.iter().all(|table| takes(table));
+        let takes: Vec<bool> = block
+            .tables
+            .iter()
+            .map(|table| *choice.entry(table.id).or_insert_with(|| common.tables.matches(&table.name)))
+            .collect();
         let (mut pieces, mut changes) = (Vec::new(), 0);
-        if all {
+        if takes.iter().all(|takes| *takes) {
             if !block.body.is_empty() {
                 pieces.push(0..block.body.len());
             }
@@ -335,7 +352,7 @@ impl<R: JournalReader> Batcher<R> {
             let mut adjacent = false;
             for run in &block.runs {
                 // The journal checked the index; a run without a table would be refused by the target, not lost here.
-                let taken = block.tables.get(run.table as usize).is_none_or(|table| takes(table));
+                let taken = takes.get(run.table as usize).copied().unwrap_or(true);
                 if taken {
                     changes += u64::from(run.count);
                     match pieces.last_mut() {
@@ -348,14 +365,17 @@ impl<R: JournalReader> Batcher<R> {
             }
         }
         let chunk = block.head.chunk.as_ref().is_some_and(|chunk| {
-            let table = block.tables.iter().find(|table| table.id == chunk.table);
-            table.is_none_or(|table| takes(table))
+            let index = block.tables.iter().position(|table| table.id == chunk.table);
+            index.is_none_or(|index| takes[index])
         });
         if pieces.is_empty() && !chunk {
             return None;
         }
+        // A block lists only tables that it refers to, so a table that is taken is one that is used.
+        let tables = block.tables.iter().zip(&takes).filter(|(_, takes)| **takes);
+        let tables = tables.map(|(table, _)| Arc::clone(table)).collect();
         let bytes = pieces.iter().map(|piece| piece.len() + 1).sum::<usize>() + head_size(&block.head);
-        Some(Taken { block: Arc::clone(block), pieces, changes, bytes })
+        Some(Taken { block: Arc::clone(block), tables, pieces, changes, bytes })
     }
 
     /// Makes a delivery of what was taken and passed, possibly an empty one that only moves the target's position.
@@ -435,18 +455,4 @@ fn head_size(head: &BlockHead) -> usize {
         Some(_) => serde_json::to_vec(head).map_or(BLOCK_HEAD, |json| json.len() + 16),
         None => BLOCK_HEAD,
     }
-}
-
-/// Tables that the taken part refers to.
-fn tables_of(taken: &Taken) -> impl Iterator<Item = &Arc<TableRef>> {
-    let block = &taken.block;
-    let chunk = block.head.chunk.as_ref().map(|chunk| chunk.table);
-    block.tables.iter().enumerate().filter_map(move |(index, table)| {
-        let used = chunk == Some(table.id)
-            || block.runs.iter().any(|run| {
-                run.table as usize == index
-                    && taken.pieces.iter().any(|piece| piece.contains(&(run.start as usize)))
-            });
-        used.then_some(table)
-    })
 }

@@ -9,6 +9,7 @@ mod answer;
 mod attempt;
 mod batch;
 mod fault;
+mod handle;
 mod retry;
 mod state;
 #[cfg(test)]
@@ -20,9 +21,8 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rowbridge_schema::config::EndpointConfig;
 use rowbridge_schema::wire::Answer;
-use rowbridge_schema::{Classified, EndpointName, Position, SourceId, StreamName};
+use rowbridge_schema::{Classified, Position};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -34,76 +34,12 @@ use attempt::Client;
 pub use attempt::{AttemptError, LaneSetupError};
 use batch::{Batcher, Chain, Common, Delivery, Limits};
 pub use fault::{Fault, Unfit};
+pub use handle::{LaneConfig, LaneHandle, Timing};
 use retry::Backoff;
 pub use state::{LaneState, LaneStatus};
 
 use crate::journal::{Journal, JournalError};
 use crate::metrics::{LaneMetrics, PublisherMetrics};
-
-/// How often a lane speaks without being asked to.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// A lane with nothing to send sends an empty delivery this often, so that a target's position keeps up with the
-    /// stream and a restored target is noticed while the source is idle.
-    pub empty_every: Duration,
-    /// A halted lane asks again this often.
-    pub probe_every: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self { empty_every: Duration::from_secs(10), probe_every: Duration::from_secs(60) }
-    }
-}
-
-/// What a lane has to know.
-#[derive(Debug, Clone)]
-pub struct LaneConfig {
-    /// Namespace of the positions.
-    pub stream: StreamName,
-    /// Which database the stream comes from.
-    pub source: SourceId,
-    /// Where, with which keys, which tables.
-    pub endpoint: EndpointConfig,
-    /// Where the lane begins at a target that has never heard of it.
-    pub start: Position,
-    /// A snapshot of everything lies behind this position: a target further back goes on here.
-    pub snapshot_from: Option<Position>,
-    /// `source.max_transaction`: encoded bytes up to which a transaction is applied whole.
-    pub max_transaction: u64,
-    /// How long a stop waits for the delivery in flight.
-    pub shutdown_grace: Duration,
-    /// Left at its default outside of tests.
-    pub timing: Timing,
-}
-
-/// The caller's end of a lane.
-#[derive(Debug)]
-pub struct LaneHandle {
-    name: EndpointName,
-    status: watch::Receiver<LaneStatus>,
-    snapshot_from: watch::Sender<Option<Position>>,
-}
-
-impl LaneHandle {
-    /// The endpoint's name.
-    #[must_use]
-    pub fn name(&self) -> &EndpointName {
-        &self.name
-    }
-
-    /// State and positions, as they change. `acked` is what `confirm = "delivered"` may rely on.
-    #[must_use]
-    pub fn status(&self) -> watch::Receiver<LaneStatus> {
-        self.status.clone()
-    }
-
-    /// A snapshot of everything follows `position` in the stream: a lane that needs one goes on there. The caller
-    /// remembers the position for [`LaneConfig::snapshot_from`].
-    pub fn snapshot_from(&self, position: Position) {
-        self.snapshot_from.send_replace(Some(position));
-    }
-}
 
 /// One endpoint's lane; see the module.
 #[derive(Debug)]
@@ -225,9 +161,9 @@ impl<J: Journal> Lane<J> {
                 // 3. The caller's word on a snapshot.
                 changed = commands.changed(), if *commands_open => Event::Snapshot(changed.is_ok()),
                 // 4. A delivery whose time has come: the first attempt, a retry, a probe.
-                () = sleep_until(*due), if waiting => Event::Due,
+                () = moment(*due), if waiting => Event::Due,
                 // 5. Before new blocks, so that a stream of which nothing is for us cannot keep the position back.
-                () = sleep_until(*idle_at), if may_idle => Event::Idle,
+                () = moment(*idle_at), if may_idle => Event::Idle,
                 // 6. Blocks for the next delivery.
                 () = ready(batcher.as_mut()), if may_collect => Event::Blocks,
             };
@@ -420,11 +356,11 @@ impl<J: Journal> Lane<J> {
     fn done(&mut self, delivery: &Delivery, answer: &Answer) {
         self.learn(answer);
         self.succeeded(delivery);
+        self.backoff.reset();
         if delivery.is_handshake() {
             return self.open(answer.position);
         }
         self.rewinds = 0;
-        self.stuck = false;
         if let Some(acked) = answer.position {
             self.journal.release(&self.common.endpoint, acked);
             self.status.send_modify(|status| {
@@ -444,19 +380,27 @@ impl<J: Journal> Lane<J> {
                 "a transaction beyond source.max_transaction is applied in parts"
             );
         }
-        self.enter(LaneState::Running);
+        self.running();
     }
 
     fn staged(&mut self, delivery: &Delivery, answer: &Answer) {
         self.learn(answer);
         self.succeeded(delivery);
+        // The backoff is kept: only a commit shows that a target which lost its open transaction has recovered.
         self.status.send_modify(|status| status.staged = answer.staged);
-        self.enter(LaneState::Running);
+        self.running();
+    }
+
+    fn running(&mut self) {
+        // Without a reader the journal failed meanwhile, and this was only the delivery that was still in flight.
+        if self.batcher.is_some() {
+            self.stuck = false;
+            self.enter(LaneState::Running);
+        }
     }
 
     fn succeeded(&mut self, delivery: &Delivery) {
         self.current = None;
-        self.backoff.reset();
         self.idle_at = Instant::now() + self.config.timing.empty_every;
         if !delivery.is_handshake() {
             self.metrics.deliveries.inc();
@@ -577,16 +521,16 @@ impl<J: Journal> Lane<J> {
         self.enter(LaneState::Disabled { reason: fault.report() });
     }
 
+    /// Reading starts over with a handshake; what was read and encoded before the failure is still delivered.
     fn journal_failed(&mut self, error: JournalError) {
         self.stuck = true;
-        self.halt(Fault::Journal(error));
-        if self.flight.is_empty() {
-            self.handshake(Instant::now() + self.config.timing.probe_every);
+        self.batcher = None;
+        let fault = Fault::Journal(error);
+        if self.current.is_none() && self.next.is_none() {
+            self.halt(fault);
+            self.handshake(self.due);
         } else {
-            // The answer in flight still counts; reading starts over behind it, once the lane is idle.
-            self.batcher = None;
-            self.next = None;
-            self.idle_at = Instant::now() + self.config.timing.probe_every;
+            self.enter(LaneState::Halted { reason: fault.report(), hint: fault.hint() });
         }
     }
 
@@ -654,5 +598,12 @@ async fn ready<R: crate::journal::JournalReader>(batcher: Option<&mut Batcher<R>
     match batcher {
         Some(batcher) => batcher.ready().await,
         None => pending().await,
+    }
+}
+
+/// A timer of tokio rounds up to the next millisecond, which is most of a delivery's latency: what is due is due now.
+async fn moment(at: Instant) {
+    if at > Instant::now() {
+        sleep_until(at).await;
     }
 }

@@ -1,0 +1,74 @@
+//! What a lane is made of, and the caller's end of it.
+
+use std::time::Duration;
+
+use rowbridge_schema::config::EndpointConfig;
+use rowbridge_schema::{EndpointName, Position, SourceId, StreamName};
+use tokio::sync::watch;
+
+use super::state::LaneStatus;
+
+/// How often a lane speaks without being asked to.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// A lane with nothing to send sends an empty delivery this often, so that a target's position keeps up with the
+    /// stream and a restored target is noticed while the source is idle.
+    pub empty_every: Duration,
+    /// A halted lane asks again this often.
+    pub probe_every: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { empty_every: Duration::from_secs(10), probe_every: Duration::from_secs(60) }
+    }
+}
+
+/// What a lane has to know.
+#[derive(Debug, Clone)]
+pub struct LaneConfig {
+    /// Namespace of the positions.
+    pub stream: StreamName,
+    /// Which database the stream comes from.
+    pub source: SourceId,
+    /// Where, with which keys, which tables.
+    pub endpoint: EndpointConfig,
+    /// Where the lane begins at a target that has never heard of it.
+    pub start: Position,
+    /// A snapshot of everything lies behind this position: a target further back goes on here.
+    pub snapshot_from: Option<Position>,
+    /// `source.max_transaction`: encoded bytes up to which a transaction is applied whole.
+    pub max_transaction: u64,
+    /// How long a stop waits for the delivery in flight.
+    pub shutdown_grace: Duration,
+    /// Left at its default outside of tests.
+    pub timing: Timing,
+}
+
+/// The caller's end of a lane.
+#[derive(Debug)]
+pub struct LaneHandle {
+    pub(super) name: EndpointName,
+    pub(super) status: watch::Receiver<LaneStatus>,
+    pub(super) snapshot_from: watch::Sender<Option<Position>>,
+}
+
+impl LaneHandle {
+    /// The endpoint's name.
+    #[must_use]
+    pub fn name(&self) -> &EndpointName {
+        &self.name
+    }
+
+    /// State and positions, as they change. `acked` is what `confirm = "delivered"` may rely on.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<LaneStatus> {
+        self.status.clone()
+    }
+
+    /// A snapshot of everything follows `position` in the stream: a lane that needs one goes on there. The caller
+    /// remembers the position for [`LaneConfig::snapshot_from`].
+    pub fn snapshot_from(&self, position: Position) {
+        self.snapshot_from.send_replace(Some(position));
+    }
+}
