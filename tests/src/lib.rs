@@ -14,6 +14,7 @@
 
 pub mod compare;
 pub mod config;
+pub mod kills;
 pub mod metrics;
 pub mod port;
 pub mod postgres;

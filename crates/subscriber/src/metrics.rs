@@ -18,6 +18,7 @@ pub struct SubscriberMetrics {
     changes: IntCounterVec,
     commit_to_apply: HistogramVec,
     clock_skew: GaugeVec,
+    repeated: IntCounterVec,
     connections: Gauge,
 }
 
@@ -66,6 +67,13 @@ impl SubscriberMetrics {
                 ),
                 &["stream"],
             )?,
+            repeated: IntCounterVec::new(
+                Opts::new(
+                    "rowbridge_receive_repeated_deliveries_total",
+                    "Deliveries with changes that the target had already.",
+                ),
+                &["stream"],
+            )?,
             connections: Gauge::new("rowbridge_receive_connections", "Open connections.")?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -73,6 +81,7 @@ impl SubscriberMetrics {
         registry.register(Box::new(metrics.changes.clone()))?;
         registry.register(Box::new(metrics.commit_to_apply.clone()))?;
         registry.register(Box::new(metrics.clock_skew.clone()))?;
+        registry.register(Box::new(metrics.repeated.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         Ok(metrics)
     }
@@ -86,6 +95,14 @@ impl SubscriberMetrics {
 
     pub(crate) fn changes(&self, stream: &str, outcome: &str, count: u64) {
         self.changes.with_label_values(&[stream, outcome]).inc_by(count);
+    }
+
+    /// Changes of one delivery that were dropped because the target has them.
+    pub(crate) fn repeated(&self, stream: &str, changes: u64) {
+        self.changes(stream, "duplicate", changes);
+        if changes > 0 {
+            self.repeated.with_label_values(&[stream]).inc();
+        }
     }
 
     /// A block that was committed at `at` at the source is visible at `now`, both in microseconds since 1970. Clocks

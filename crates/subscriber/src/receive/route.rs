@@ -238,7 +238,7 @@ impl<T: ApplyTarget> Routes<T> {
         match applied {
             Applied::Committed { position, changes } => {
                 self.metrics.changes(stream, "applied", *changes);
-                self.metrics.changes(stream, "duplicate", sent.saturating_sub(*changes));
+                self.metrics.repeated(stream, sent.saturating_sub(*changes));
                 if *changes > 0 {
                     let now = micros_now();
                     // A snapshot's rows were committed long ago: their age is not a lag.
@@ -250,7 +250,7 @@ impl<T: ApplyTarget> Routes<T> {
             }
             Applied::Staged { staged, changes, .. } => {
                 self.metrics.changes(stream, "applied", *changes);
-                self.metrics.changes(stream, "duplicate", sent.saturating_sub(*changes));
+                self.metrics.repeated(stream, sent.saturating_sub(*changes));
                 tracing::debug!(%stream, endpoint = %head.endpoint, %staged, changes, "delivery staged");
             }
             Applied::Gap { position } => {
