@@ -62,6 +62,15 @@ pub enum PostgresError {
     /// Another session holds the lane's progress row.
     #[error("the lane's progress row is locked by another session")]
     Locked,
+    /// The connection is gone. Whether a COMMIT that was under way took effect, the next look at progress tells.
+    #[error("the connection to PostgreSQL was lost while {doing}")]
+    Lost {
+        /// What was being done.
+        doing: &'static str,
+        /// The driver's error.
+        #[source]
+        source: tokio_postgres::Error,
+    },
     /// Deadlock, serialization failure, shutdown, lock timeout, out of resources: nothing was applied.
     #[error("PostgreSQL asks to try again while {doing}")]
     TryAgain {
@@ -111,7 +120,9 @@ pub enum PoolerEvidence {
 impl Classified for PostgresError {
     fn class(&self) -> Class {
         match self {
-            Self::Connect { .. } | Self::Locked | Self::TryAgain { .. } => Class::RETRYABLE,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } => {
+                Class::RETRYABLE
+            }
             Self::Login { .. }
             | Self::NoTls
             | Self::Pooler { .. }
@@ -135,7 +146,7 @@ impl Classified for PostgresError {
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
             Self::Refused { .. } => Some("Run `rowbridge check`, which prints the statements that grant what is missing.".into()),
             Self::Mapping(error) => error.hint(),
-            Self::Connect { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined | Self::Name { .. } => None,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined | Self::Name { .. } => None,
         }
     }
 }
@@ -162,8 +173,8 @@ pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
         (_, "55P04" | "55P03" | "55006") => Verdict::Again,
         // insufficient_privilege
         (_, "42501") => Verdict::Refused,
-        // generated_always: an identity column that may not be written.
-        (_, "428C9") => Verdict::Refused,
+        // generated_always: an identity key cannot be updated, but the row can be deleted and inserted.
+        (_, "428C9") => Verdict::Data,
         ("42" | "3F" | "26", _) => Verdict::Catalog,
         // cardinality_violation: two rows of one statement have keys that the target takes for equal.
         ("21" | "22" | "23" | "44" | "P0", _) => Verdict::Data,
@@ -177,7 +188,9 @@ pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
 
 /// Wraps an error that is no verdict on the data.
 pub(super) fn failed(doing: &'static str, source: tokio_postgres::Error) -> PostgresError {
+    let gone = source.code().is_none_or(|state| matches!(&state.code()[..3], "57P" | "080"));
     match verdict(&source) {
+        _ if gone => PostgresError::Lost { doing, source },
         Verdict::Again => PostgresError::TryAgain { doing, source },
         Verdict::Data | Verdict::Catalog | Verdict::Refused => PostgresError::Refused { doing, source },
     }

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rowbridge_schema::wire::{Chunk, Delivery, FailingChange, Op};
 use rowbridge_schema::{Dialect, Position, TableDef, TableId, TableName};
@@ -32,6 +33,9 @@ const MAX_IN_FLIGHT: usize = 256;
 /// Table shapes remembered per lane.
 const MAX_BINDINGS: usize = 4096;
 
+/// How long a look at the target's catalog holds. Dropped columns are noticed at once, a type that was narrowed is not.
+const BINDINGS_AGE: Duration = Duration::from_secs(60);
+
 /// Only for the lane's own row: rows wait as long as the target's other users need.
 const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 
@@ -41,6 +45,7 @@ pub struct PostgresLane {
     settings: Arc<Settings>,
     row: ProgressRow,
     bindings: HashMap<TableId, Arc<Binding>>,
+    bound_at: Instant,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
@@ -90,7 +95,15 @@ impl PostgresLane {
                 "session_replication_role is not granted: linked tables are applied row by row (see rowbridge check)"
             );
         }
-        Ok(Self { session, settings, row, bindings: HashMap::new(), committed, staged: None })
+        Ok(Self {
+            session,
+            settings,
+            row,
+            bindings: HashMap::new(),
+            bound_at: Instant::now(),
+            committed,
+            staged: None,
+        })
     }
 
     async fn abandon(&mut self) -> Result<(), PostgresError> {
@@ -112,8 +125,10 @@ impl PostgresLane {
             delivery.blocks.iter().find(uses).map(|block| block.head.first)
         };
         // Shapes of long ago leave with the rest: what is still written is soon read again.
-        if self.bindings.len() > MAX_BINDINGS {
+        let old = self.bound_at.elapsed() > BINDINGS_AGE && self.staged.is_none();
+        if old || self.bindings.len() > MAX_BINDINGS {
             self.bindings.clear();
+            self.bound_at = Instant::now();
         }
         let mut failing = Vec::new();
         for (&id, def) in &delivery.tables {
@@ -391,7 +406,7 @@ impl PostgresLane {
             }
             Err(RowError::Server(error)) => return Err(stop(doing, error)),
         };
-        if !settle::possible(&self.bindings, events) {
+        if !settle::possible(&self.bindings, events, self.session.replica) {
             return Err(rejected(refusal));
         }
         self.session.batch(again).await.map_err(|e| stop(doing, e))?;
