@@ -36,6 +36,9 @@ pub(super) struct TargetTable {
     indexes: Vec<(Vec<String>, Vec<String>)>,
     /// Has triggers or foreign keys in either direction.
     linked: bool,
+    /// Has a deferrable unique constraint. The server enforces those by triggers of its own, which do not fire under
+    /// `session_replication_role = replica`: rows of another origin could then repeat a value unnoticed.
+    pub(super) deferrable: bool,
 }
 
 /// Where one column of the source goes.
@@ -133,7 +136,8 @@ pub(super) async fn load(
         .query_opt(
             "SELECT c.oid, c.relkind::text, \
                EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND c.oid IN (f.conrelid, f.confrelid)) \
-               OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D') \
+               OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'), \
+               EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND NOT i.indimmediate) \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')",
             &[&schema, &name.name],
@@ -191,6 +195,7 @@ pub(super) async fn load(
         columns,
         indexes: indexes.iter().map(|row| (row.get(0), row.get(1))).collect(),
         linked: table.get(2),
+        deferrable: table.get(3),
     }))
 }
 
