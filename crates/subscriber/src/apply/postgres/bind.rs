@@ -40,7 +40,7 @@ impl PostgresLane {
                 continue;
             }
             let Some(position) = first(id) else { continue };
-            match self.bind(def).await? {
+            match self.bind(def, id).await? {
                 Ok(binding) => {
                     self.bindings.insert(id, Arc::new(binding));
                 }
@@ -54,7 +54,7 @@ impl PostgresLane {
         if failing.is_empty() { Ok(()) } else { Err(Stop::Rejected(failing)) }
     }
 
-    async fn bind(&mut self, def: &TableDef) -> Result<Result<Binding, Misfit>, Stop> {
+    async fn bind(&mut self, def: &TableDef, id: TableId) -> Result<Result<Binding, Misfit>, Stop> {
         let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
         if def.dialect != Dialect::Postgres {
             return whole(format!(
@@ -63,6 +63,7 @@ impl PostgresLane {
             ));
         }
         let doing = "reading the target's catalog";
+        let first_time = self.warned.insert(id);
         let mapping = &self.settings.mapping;
         let mapped = match mapping.table(def) {
             Ok(mapped) => mapped,
@@ -73,7 +74,7 @@ impl PostgresLane {
         if let Err(error) = mapping.claim(&def.name, &target) {
             return whole(explain(&error));
         }
-        if !mapped.unmatched.is_empty() {
+        if first_time && !mapped.unmatched.is_empty() {
             warn!(table = %def.name, columns = ?mapped.unmatched, "the map names columns that the table does not have");
         }
         if target.name == super::progress::TABLE {
@@ -121,7 +122,7 @@ impl PostgresLane {
                 }
             }
         }
-        if found.deferrable && self.session.replica {
+        if first_time && found.deferrable && self.session.replica {
             warn!(
                 table = %target,
                 "deferrable unique constraints are not enforced under session_replication_role = replica: \
@@ -129,7 +130,8 @@ impl PostgresLane {
             );
         }
         let bound = catalog::bind(def, &mapped, &found);
-        if let Ok(binding) = &bound
+        if first_time
+            && let Ok(binding) = &bound
             && !binding.def.key.is_empty()
             && !binding.arbiter
         {

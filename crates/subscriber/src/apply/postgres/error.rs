@@ -1,6 +1,6 @@
 //! What can go wrong with a PostgreSQL target, and what each error of the server means for a delivery.
 
-use rowbridge_schema::{Class, Classified, TableName};
+use rowbridge_schema::{Class, Classified};
 use tokio_postgres::error::SqlState;
 
 use crate::plan::MapError;
@@ -95,12 +95,6 @@ pub enum PostgresError {
     /// The delivery refers to a table that it does not define.
     #[error("the delivery does not define a table that it refers to")]
     Undefined,
-    /// A table's definition cannot be read.
-    #[error("table {table} has no name that a session could use")]
-    Name {
-        /// The table.
-        table: TableName,
-    },
 }
 
 /// How a pooler shows itself.
@@ -131,8 +125,7 @@ impl Classified for PostgresError {
             | Self::ProgressRow { .. }
             | Self::Refused { .. }
             | Self::Mapping(_)
-            | Self::Undefined
-            | Self::Name { .. } => Class::Permanent,
+            | Self::Undefined => Class::Permanent,
         }
     }
 
@@ -144,9 +137,9 @@ impl Classified for PostgresError {
             Self::NoSchema => Some("Create a schema that is on the role's search_path, for example `CREATE SCHEMA public`.".into()),
             Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: {sql}")),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
-            Self::Refused { .. } => Some("Run `rowbridge check`, which prints the statements that grant what is missing.".into()),
+            Self::Refused { .. } => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing. If a trigger or function does not find a table, qualify the name in it: the session's search_path is pg_catalog.".into()),
             Self::Mapping(error) => error.hint(),
-            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined | Self::Name { .. } => None,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - The careful way locks the progress row, compares, and goes step by step with a savepoint before each: set form, else
 //!   change by change in source order with constraints deferred, else the final rows; only then is the delivery refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +39,8 @@ pub struct PostgresLane {
     row: ProgressRow,
     pub(super) bindings: HashMap<TableId, Arc<Binding>>,
     pub(super) bound_at: Instant,
+    /// Shapes whose oddities have been logged.
+    pub(super) warned: HashSet<TableId>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
@@ -94,6 +96,7 @@ impl PostgresLane {
             row,
             bindings: HashMap::new(),
             bound_at: Instant::now(),
+            warned: HashSet::new(),
             committed,
             staged: None,
         })
