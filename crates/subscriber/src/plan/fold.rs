@@ -196,7 +196,6 @@ enum State<'d> {
 
 struct Entry<'d> {
     state: State<'d>,
-    /// The target may hold the row under this key's text, which differs from the one that is written last.
     position: Position,
 }
 

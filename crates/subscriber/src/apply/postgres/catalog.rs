@@ -36,6 +36,9 @@ pub(super) struct TargetTable {
     indexes: Vec<(Vec<String>, Vec<String>)>,
     /// Has triggers or foreign keys in either direction.
     linked: bool,
+    /// Has a deferrable unique constraint. The server enforces those by triggers of its own, which do not fire under
+    /// `session_replication_role = replica`: rows of another origin could then repeat a value unnoticed.
+    pub(super) deferrable: bool,
 }
 
 /// Where one column of the source goes.
@@ -133,7 +136,8 @@ pub(super) async fn load(
         .query_opt(
             "SELECT c.oid, c.relkind::text, \
                EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND c.oid IN (f.conrelid, f.confrelid)) \
-               OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D') \
+               OR EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'), \
+               EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND NOT i.indimmediate) \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')",
             &[&schema, &name.name],
@@ -191,6 +195,7 @@ pub(super) async fn load(
         columns,
         indexes: indexes.iter().map(|row| (row.get(0), row.get(1))).collect(),
         linked: table.get(2),
+        deferrable: table.get(3),
     }))
 }
 
@@ -363,4 +368,136 @@ pub(super) fn add_label(name: &TableName, labels: &[String], label: &str) -> Str
         (None, None) => String::new(),
     };
     format!("ALTER TYPE {} ADD VALUE IF NOT EXISTS {}{place}", qualified(name), literal(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use rowbridge_schema::config::MapConfig;
+    use rowbridge_schema::{Column, Dialect};
+
+    use super::super::statement;
+    use super::*;
+    use crate::plan::Mapping;
+
+    fn column(name: &str, type_name: &str, base_name: &str) -> TargetColumn {
+        TargetColumn {
+            name: name.into(),
+            type_name: type_name.into(),
+            base_type: type_name.into(),
+            cast: format!("pg_catalog.{base_name}"),
+            base_name: base_name.into(),
+            builtin: true,
+            is_enum: false,
+            deterministic: true,
+            generated: false,
+            identity_always: false,
+        }
+    }
+
+    fn target(indexed: bool) -> TargetTable {
+        let index = (vec!["id".to_owned()], vec!["OPERATOR(pg_catalog.=)".to_owned()]);
+        TargetTable {
+            name: TableName::new("public", "t"),
+            columns: vec![
+                column("id", "integer", "int4"),
+                column("v", "character varying(3)", "varchar"),
+                column("own", "text", "text"),
+            ],
+            indexes: if indexed { vec![index] } else { vec![] },
+            linked: false,
+            deferrable: false,
+        }
+    }
+
+    fn def() -> TableDef {
+        let column = |name: &str, type_name: &str| Column {
+            name: name.into(),
+            type_name: type_name.into(),
+            not_null: false,
+            generated: None,
+            collation: None,
+        };
+        TableDef {
+            dialect: Dialect::Postgres,
+            name: TableName::new("public", "t"),
+            columns: vec![column("id", "integer"), column("v", "text")],
+            key: vec![0],
+            types: vec![],
+            options: vec![],
+        }
+    }
+
+    fn bound(target: &TargetTable, maps: &[MapConfig]) -> Result<Binding, Misfit> {
+        let mapped = Mapping::new(maps, Dialect::Postgres).unwrap().table(&def()).unwrap();
+        bind(&def(), &mapped, target)
+    }
+
+    #[test]
+    fn casts_carry_no_modifier_and_the_key_is_not_rewritten() {
+        let binding = bound(&target(true), &[]).unwrap();
+        assert_eq!(
+            statement::upsert(&binding, &[0, 1]),
+            [
+                "INSERT INTO \"public\".\"t\" AS t (\"id\", \"v\") SELECT x.p1::pg_catalog.int4, x.p2::pg_catalog.varchar \
+              FROM unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS x(p1, p2) ON CONFLICT (\"id\") DO UPDATE SET \
+              \"v\" = excluded.\"v\""
+            ]
+        );
+        assert!(statement::upsert(&binding, &[0])[0].ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+        assert_eq!(
+            statement::delete(&binding),
+            "DELETE FROM \"public\".\"t\" AS t USING unnest($1::pg_catalog.text[]) AS x(p1) WHERE t.\"id\" \
+             OPERATOR(pg_catalog.=) x.p1::pg_catalog.int4"
+        );
+        assert_eq!(binding.column(1).map(|column| column.check), Some(Check::Length(3)));
+        assert_eq!(binding.extra, [("\"own\"".to_owned(), "pg_catalog.text".to_owned())]);
+    }
+
+    #[test]
+    fn without_an_index_rows_are_updated_or_inserted() {
+        let binding = bound(&target(false), &[]).unwrap();
+        assert!(!binding.arbiter);
+        let statements = statement::upsert(&binding, &[0, 1]);
+        assert!(statements[0].starts_with("UPDATE \"public\".\"t\" AS t SET \"v\" = x.p2"), "{statements:?}");
+        assert!(
+            statements[1]
+                .contains("WHERE NOT EXISTS (SELECT FROM \"public\".\"t\" AS t WHERE t.\"id\" = x.p1")
+        );
+    }
+
+    #[test]
+    fn soft_deletes_keep_the_row_and_a_new_one_revives_it() {
+        let map = MapConfig {
+            from: "public.t".into(),
+            to: "public.t".into(),
+            columns: vec![],
+            delete: DeletePolicy::Soft("own".into()),
+        };
+        let binding = bound(&target(true), &[map]).unwrap();
+        assert!(statement::delete(&binding).starts_with("UPDATE \"public\".\"t\" AS t SET \"own\" = x.p2"));
+        assert!(statement::upsert(&binding, &[0, 1])[0].ends_with(", \"own\" = NULL"));
+    }
+
+    #[test]
+    fn what_does_not_fit_names_the_statement_to_run() {
+        let reason = |change: fn(&mut TargetTable)| {
+            let mut target = target(true);
+            change(&mut target);
+            bound(&target, &[]).unwrap_err().reason
+        };
+        assert!(reason(|t| drop(t.columns.remove(1))).contains("ADD COLUMN \"v\" text"));
+        assert!(reason(|t| t.columns[1].generated = true).contains("DROP EXPRESSION"));
+        assert!(reason(|t| t.columns[1].identity_always = true).contains("SET GENERATED BY DEFAULT"));
+        assert!(
+            reason(|t| t.columns[1] = column("v", "date", "date")).contains("ALTER COLUMN \"v\" TYPE text")
+        );
+    }
+
+    #[test]
+    fn enum_labels_are_added_in_their_place() {
+        let labels = ["a".to_owned(), "b'c".to_owned(), "d".to_owned()];
+        let name = TableName::new("public", "mood");
+        assert!(add_label(&name, &labels, "b'c").ends_with("IF NOT EXISTS 'b''c' AFTER 'a'"));
+        assert!(add_label(&name, &labels, "a").ends_with("'a' BEFORE 'b''c'"));
+    }
 }

@@ -27,10 +27,15 @@ impl From<tokio_postgres::Error> for CreateError {
     }
 }
 
+/// unique_violation (in the catalog), duplicate_schema, duplicate_table, duplicate_object.
+const MADE_BY_OTHERS: &[&str] = &["23505", "42P06", "42P07", "42710"];
+
 /// Runs one statement: the extended protocol takes no second one behind a semicolon.
 async fn run(session: &Session, sql: String) -> Result<(), CreateError> {
     match session.client.execute(sql.as_str(), &[]).await {
         Ok(_) => Ok(()),
+        // Another lane makes the same at the same time: IF NOT EXISTS does not look at what is not committed yet.
+        Err(error) if error.code().is_some_and(|state| MADE_BY_OTHERS.contains(&state.code())) => Ok(()),
         Err(source) => Err(CreateError::Statement { sql, source }),
     }
 }

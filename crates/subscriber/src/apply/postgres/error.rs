@@ -1,6 +1,6 @@
 //! What can go wrong with a PostgreSQL target, and what each error of the server means for a delivery.
 
-use rowbridge_schema::{Class, Classified, TableName};
+use rowbridge_schema::{Class, Classified};
 use tokio_postgres::error::SqlState;
 
 use crate::plan::MapError;
@@ -62,6 +62,15 @@ pub enum PostgresError {
     /// Another session holds the lane's progress row.
     #[error("the lane's progress row is locked by another session")]
     Locked,
+    /// The connection is gone. Whether a COMMIT that was under way took effect, the next look at progress tells.
+    #[error("the connection to PostgreSQL was lost while {doing}")]
+    Lost {
+        /// What was being done.
+        doing: &'static str,
+        /// The driver's error.
+        #[source]
+        source: tokio_postgres::Error,
+    },
     /// Deadlock, serialization failure, shutdown, lock timeout, out of resources: nothing was applied.
     #[error("PostgreSQL asks to try again while {doing}")]
     TryAgain {
@@ -86,12 +95,6 @@ pub enum PostgresError {
     /// The delivery refers to a table that it does not define.
     #[error("the delivery does not define a table that it refers to")]
     Undefined,
-    /// A table's definition cannot be read.
-    #[error("table {table} has no name that a session could use")]
-    Name {
-        /// The table.
-        table: TableName,
-    },
 }
 
 /// How a pooler shows itself.
@@ -111,7 +114,9 @@ pub enum PoolerEvidence {
 impl Classified for PostgresError {
     fn class(&self) -> Class {
         match self {
-            Self::Connect { .. } | Self::Locked | Self::TryAgain { .. } => Class::RETRYABLE,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } => {
+                Class::RETRYABLE
+            }
             Self::Login { .. }
             | Self::NoTls
             | Self::Pooler { .. }
@@ -120,8 +125,7 @@ impl Classified for PostgresError {
             | Self::ProgressRow { .. }
             | Self::Refused { .. }
             | Self::Mapping(_)
-            | Self::Undefined
-            | Self::Name { .. } => Class::Permanent,
+            | Self::Undefined => Class::Permanent,
         }
     }
 
@@ -133,9 +137,9 @@ impl Classified for PostgresError {
             Self::NoSchema => Some("Create a schema that is on the role's search_path, for example `CREATE SCHEMA public`.".into()),
             Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: {sql}")),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
-            Self::Refused { .. } => Some("Run `rowbridge check`, which prints the statements that grant what is missing.".into()),
+            Self::Refused { .. } => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing. If a trigger or function does not find a table, qualify the name in it: the session's search_path is pg_catalog.".into()),
             Self::Mapping(error) => error.hint(),
-            Self::Connect { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined | Self::Name { .. } => None,
+            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined => None,
         }
     }
 }
@@ -162,8 +166,8 @@ pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
         (_, "55P04" | "55P03" | "55006") => Verdict::Again,
         // insufficient_privilege
         (_, "42501") => Verdict::Refused,
-        // generated_always: an identity column that may not be written.
-        (_, "428C9") => Verdict::Refused,
+        // generated_always: an identity key cannot be updated, but the row can be deleted and inserted.
+        (_, "428C9") => Verdict::Data,
         ("42" | "3F" | "26", _) => Verdict::Catalog,
         // cardinality_violation: two rows of one statement have keys that the target takes for equal.
         ("21" | "22" | "23" | "44" | "P0", _) => Verdict::Data,
@@ -177,7 +181,9 @@ pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
 
 /// Wraps an error that is no verdict on the data.
 pub(super) fn failed(doing: &'static str, source: tokio_postgres::Error) -> PostgresError {
+    let gone = source.code().is_none_or(|state| matches!(&state.code()[..3], "57P" | "080"));
     match verdict(&source) {
+        _ if gone => PostgresError::Lost { doing, source },
         Verdict::Again => PostgresError::TryAgain { doing, source },
         Verdict::Data | Verdict::Catalog | Verdict::Refused => PostgresError::Refused { doing, source },
     }

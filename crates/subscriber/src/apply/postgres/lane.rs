@@ -6,49 +6,49 @@
 //! - The careful way locks the progress row, compares, and goes step by step with a savepoint before each: set form, else
 //!   change by change in source order with constraints deferred, else the final rows; only then is the delivery refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use rowbridge_schema::wire::{Chunk, Delivery, FailingChange, Op};
-use rowbridge_schema::{Dialect, Position, TableDef, TableId, TableName};
+use rowbridge_schema::wire::{Delivery, FailingChange, Op};
+use rowbridge_schema::{Position, TableId};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{ToSql, Type};
-use tracing::{debug, info, warn};
+use tokio_postgres::types::ToSql;
+use tracing::{debug, info};
 
-use super::catalog::{self, Binding, Misfit};
-use super::create::{self, CreateError};
+use super::catalog::Binding;
 use super::error::{PostgresError, Verdict, describe, failed, verdict};
 use super::progress::{Decision, ProgressRow, decide};
 use super::rows::{self, RowError};
 use super::session::Session;
-use super::set::{self, Call, InFlight, RowFault, Texts};
-use super::{Settings, settle, statement};
+use super::set::{self, Call, InFlight, RowFault};
+use super::{Settings, settle};
 use crate::apply::{Applied, Progress, TargetLane};
 use crate::plan::{Event, Step, fold, plan};
 
 /// Most statements of one round trip. More tables than this in one delivery take the careful way.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// Table shapes remembered per lane.
-const MAX_BINDINGS: usize = 4096;
-
 /// Only for the lane's own row: rows wait as long as the target's other users need.
 const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 
 /// One lane of a PostgreSQL target.
 pub struct PostgresLane {
-    session: Session,
-    settings: Arc<Settings>,
+    pub(super) session: Session,
+    pub(super) settings: Arc<Settings>,
     row: ProgressRow,
-    bindings: HashMap<TableId, Arc<Binding>>,
+    pub(super) bindings: HashMap<TableId, Arc<Binding>>,
+    pub(super) bound_at: Instant,
+    /// Shapes whose oddities have been logged.
+    pub(super) warned: HashSet<TableId>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
-    staged: Option<Progress>,
+    pub(super) staged: Option<Progress>,
 }
 
 /// Why a transaction was given up.
-enum Stop {
+pub(super) enum Stop {
     /// The data is refused.
     Rejected(Vec<FailingChange>),
     /// The catalog is not what was cached: try once more.
@@ -63,11 +63,11 @@ impl From<PostgresError> for Stop {
     }
 }
 
-fn stop(doing: &'static str, error: tokio_postgres::Error) -> Stop {
+pub(super) fn stop(doing: &'static str, error: tokio_postgres::Error) -> Stop {
     if verdict(&error) == Verdict::Catalog { Stop::Catalog(error) } else { Stop::Error(failed(doing, error)) }
 }
 
-fn rejected(fault: RowFault) -> Stop {
+pub(super) fn rejected(fault: RowFault) -> Stop {
     let RowFault { position, table, column, key, reason } = fault;
     Stop::Rejected(vec![FailingChange { position, table, column, key, reason }])
 }
@@ -90,7 +90,16 @@ impl PostgresLane {
                 "session_replication_role is not granted: linked tables are applied row by row (see rowbridge check)"
             );
         }
-        Ok(Self { session, settings, row, bindings: HashMap::new(), committed, staged: None })
+        Ok(Self {
+            session,
+            settings,
+            row,
+            bindings: HashMap::new(),
+            bound_at: Instant::now(),
+            warned: HashSet::new(),
+            committed,
+            staged: None,
+        })
     }
 
     async fn abandon(&mut self) -> Result<(), PostgresError> {
@@ -100,116 +109,6 @@ impl PostgresLane {
 
     fn position(&self) -> Option<Position> {
         self.committed.as_ref().map(|progress| progress.position)
-    }
-
-    /// Fits every table of the delivery onto the target, making what is missing if that is allowed.
-    async fn bind_all(&mut self, delivery: &Delivery<'_>) -> Result<(), Stop> {
-        let first = |id: TableId| {
-            let uses = |block: &&rowbridge_schema::wire::Block<'_>| {
-                block.runs.iter().any(|run| run.table == id)
-                    || block.head.chunk.as_ref().is_some_and(|chunk| chunk.table == id)
-            };
-            delivery.blocks.iter().find(uses).map(|block| block.head.first)
-        };
-        // Shapes of long ago leave with the rest: what is still written is soon read again.
-        if self.bindings.len() > MAX_BINDINGS {
-            self.bindings.clear();
-        }
-        let mut failing = Vec::new();
-        for (&id, def) in &delivery.tables {
-            if self.bindings.contains_key(&id) {
-                continue;
-            }
-            let Some(position) = first(id) else { continue };
-            match self.bind(def).await? {
-                Ok(binding) => {
-                    self.bindings.insert(id, Arc::new(binding));
-                }
-                Err(Misfit { column, reason }) => {
-                    let table = def.name.to_string();
-                    failing.push(FailingChange { position, table, column, key: Vec::new(), reason });
-                }
-            }
-        }
-        failing.sort_by_key(|change| change.position);
-        if failing.is_empty() { Ok(()) } else { Err(Stop::Rejected(failing)) }
-    }
-
-    async fn bind(&mut self, def: &TableDef) -> Result<Result<Binding, Misfit>, Stop> {
-        let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
-        if def.dialect != Dialect::Postgres {
-            return whole(format!(
-                "changes of a {} source cannot be applied to PostgreSQL by this release; use a {} target",
-                def.dialect, def.dialect
-            ));
-        }
-        let doing = "reading the target's catalog";
-        let mapping = &self.settings.mapping;
-        let mapped = match mapping.table(def) {
-            Ok(mapped) => mapped,
-            Err(error) => return whole(explain(&error)),
-        };
-        let schema = mapped.target.schema.clone().unwrap_or_else(|| self.session.schema.clone());
-        let target = TableName::new(schema, &mapped.target.name);
-        if let Err(error) = mapping.claim(&def.name, &target) {
-            return whole(explain(&error));
-        }
-        if !mapped.unmatched.is_empty() {
-            warn!(table = %def.name, columns = ?mapped.unmatched, "the map names columns that the table does not have");
-        }
-        if target.name == super::progress::TABLE {
-            return whole("rowbridge_progress cannot be written from a source".to_owned());
-        }
-        let made = if self.settings.create { create::types(&self.session, def).await } else { Ok(()) };
-        let mut found = catalog::load(&self.session, &target).await.map_err(|e| stop(doing, e))?;
-        let made = match (made, &found) {
-            (Ok(()), None) if self.settings.create => {
-                create::table(&self.session, def, &mapped, &target).await
-            }
-            (made, _) => made,
-        };
-        match made {
-            Ok(()) => {}
-            Err(CreateError::Server(error)) => return Err(stop("making a table", error)),
-            Err(CreateError::Statement { sql, source }) if verdict(&source) != Verdict::Again => {
-                return whole(format!("the target refuses ({}): run there: {sql}", describe(&source).1));
-            }
-            Err(CreateError::Statement { source, .. }) => return Err(stop("making a table", source)),
-            Err(CreateError::NotAType { column, type_name }) => {
-                let reason = format!(
-                    "the target does not know type {type_name}; make it there, or install its extension"
-                );
-                return Ok(Err(Misfit { column: Some(column), reason }));
-            }
-        }
-        if found.is_none() && self.settings.create {
-            found = catalog::load(&self.session, &target).await.map_err(|e| stop(doing, e))?;
-        }
-        let Some(found) = found else {
-            return whole(format!(
-                "table {target} is missing at the target; set target.create = true, or run there: {}",
-                create::table_sql(def, &mapped, &target)
-            ));
-        };
-        if !self.settings.create {
-            for definition in &def.types {
-                let rowbridge_schema::TypeDefinition::Enum { name, labels } = definition else { continue };
-                let missing = catalog::missing_labels(&self.session, name, labels);
-                let missing = missing.await.map_err(|e| stop(doing, e))?.unwrap_or_default();
-                if let Some(label) = missing.first() {
-                    let sql = catalog::add_label(name, labels, label);
-                    return whole(format!("enum {name} of the target lacks a label; run there: {sql}"));
-                }
-            }
-        }
-        let bound = catalog::bind(def, &mapped, &found);
-        if let Ok(binding) = &bound
-            && !binding.def.key.is_empty()
-            && !binding.arbiter
-        {
-            warn!(table = %target, "the target's table has no unique index on the key: applying is slow");
-        }
-        Ok(bound)
     }
 
     /// The set form of everything in one round trip.
@@ -225,8 +124,7 @@ impl PostgresLane {
             _ => return Ok(Outcome::Careful),
         };
         let Ok(Some(calls)) = self.calls(events, false) else { return Ok(Outcome::Careful) };
-        // An update that finds no row must not be committed, and that is known only afterwards.
-        if calls.len() > MAX_IN_FLIGHT || calls.iter().any(|call| call.expect.is_some()) {
+        if calls.len() > MAX_IN_FLIGHT {
             return Ok(Outcome::Careful);
         }
         let doing = "applying a delivery";
@@ -238,7 +136,8 @@ impl PostgresLane {
         let (stream, endpoint) = (self.row.stream.as_str(), self.row.endpoint.as_str());
         let (old, new) = (stored.position.to_string(), to.to_string());
         let (old_epoch, new_epoch) = (i64::from(stored.position.epoch), i64::from(to.epoch));
-        let (session, sets) = set::flights(&mut self.session, &calls).await.map_err(|e| stop(doing, e))?;
+        let (session, sets) =
+            set::flights(&mut self.session, &calls, true).await.map_err(|e| stop(doing, e))?;
         let mut flights: Vec<InFlight<'_>> = Vec::with_capacity(sets.len() + 4);
         let batch = |sql: &'static str| -> InFlight<'_> {
             Box::pin(async move { session.batch(sql).await.map(|()| 0) })
@@ -391,7 +290,7 @@ impl PostgresLane {
             }
             Err(RowError::Server(error)) => return Err(stop(doing, error)),
         };
-        if !settle::possible(&self.bindings, events) {
+        if !settle::possible(&self.bindings, events, self.session.replica) {
             return Err(rejected(refusal));
         }
         self.session.batch(again).await.map_err(|e| stop(doing, e))?;
@@ -458,100 +357,6 @@ impl PostgresLane {
         Ok(())
     }
 
-    async fn truncate(
-        &mut self,
-        delivery: &Delivery<'_>,
-        tables: &[TableId],
-        position: Position,
-    ) -> Result<(), Stop> {
-        let mut names: Vec<&str> = Vec::new();
-        let mut soft = Vec::new();
-        for id in tables {
-            let Some(binding) = self.bindings.get(id) else {
-                return Err(Stop::Error(PostgresError::Undefined));
-            };
-            if binding.soft.is_some() {
-                soft.push(statement::clear(binding));
-            } else if !binding.ignore_deletes && !names.contains(&binding.table.as_str()) {
-                names.push(&binding.table);
-            }
-        }
-        if !names.is_empty() {
-            soft.push(format!("TRUNCATE {}", names.join(", ")));
-        }
-        for sql in soft {
-            if let Err(error) = self.session.batch(&sql).await {
-                // feature_not_supported here means that other tables refer to one of these.
-                let linked = error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED);
-                if !linked && verdict(&error) != Verdict::Data {
-                    return Err(stop("truncating", error));
-                }
-                let refers = error.as_db_error().and_then(|db| db.detail()).unwrap_or_default();
-                let reason = if linked {
-                    format!(
-                        "the target refuses to truncate a table that others refer to: {refers}; drop that foreign key at the target"
-                    )
-                } else {
-                    describe(&error).1
-                };
-                let table =
-                    tables.iter().filter_map(|id| delivery.tables.get(id)).map(|def| def.name.to_string());
-                let table = table.collect::<Vec<_>>().join(", ");
-                return Err(rejected(RowFault { position, table, column: None, key: Vec::new(), reason }));
-            }
-        }
-        Ok(())
-    }
-
-    async fn chunk(
-        &mut self,
-        chunk: &Chunk,
-        sent: &[Event<'_>],
-        clear: bool,
-        position: Position,
-    ) -> Result<(), Stop> {
-        let doing = "preparing a snapshot's range";
-        let Some(binding) = self.bindings.get(&chunk.table).cloned() else {
-            return Err(Stop::Error(PostgresError::Undefined));
-        };
-        if binding.ignore_deletes {
-            return Ok(());
-        }
-        if clear {
-            self.session.batch(&statement::clear(&binding)).await.map_err(|e| stop(doing, e))?;
-        }
-        let Some(range) = chunk.prune.as_ref().filter(|_| !binding.def.key.is_empty()) else { return Ok(()) };
-        let key = &binding.def.key;
-        let misfit = |reason: &str| {
-            let table = binding.def.name.to_string();
-            rejected(RowFault { position, table, column: None, key: Vec::new(), reason: reason.to_owned() })
-        };
-        let mut params: Vec<Texts<'_>> = vec![Vec::new(); key.len()];
-        for event in sent {
-            let cells = event.key_after(key).ok_or_else(|| misfit("a row of a snapshot carries no key"))?;
-            params.iter_mut().zip(cells).for_each(|(param, cell)| param.push(set::text(cell)));
-        }
-        let bounds = [&range.after, &range.upto].into_iter().flatten();
-        if chunk.skipped.iter().chain(bounds.clone()).any(|texts| texts.len() != key.len()) {
-            return Err(misfit("a key of a snapshot's range does not have the columns of the key"));
-        }
-        for texts in &chunk.skipped {
-            params.iter_mut().zip(texts).for_each(|(param, text)| param.push(Some(text.as_str().into())));
-        }
-        for bound in bounds {
-            params.extend(bound.iter().map(|text| vec![Some(text.as_str().into())]));
-        }
-        let sql = statement::prune(&binding, range.after.is_some(), range.upto.is_some());
-        let params: Vec<&(dyn ToSql + Sync)> =
-            params.iter().map(|texts| texts as &(dyn ToSql + Sync)).collect();
-        let types = vec![Type::TEXT_ARRAY; params.len()];
-        match self.session.execute(&sql, &types, &params).await {
-            Ok(_) => Ok(()),
-            Err(error) if verdict(&error) == Verdict::Data => Err(misfit(&describe(&error).1)),
-            Err(error) => Err(stop(doing, error)),
-        }
-    }
-
     async fn attempt(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Applied, Stop> {
         self.bind_all(delivery).await?;
         if self.staged.is_none()
@@ -561,12 +366,6 @@ impl PostgresLane {
         }
         self.carefully(delivery, to).await
     }
-}
-
-fn explain(error: &crate::plan::MapError) -> String {
-    use rowbridge_schema::Classified;
-    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    format!("{error}{hint}")
 }
 
 impl TargetLane for PostgresLane {

@@ -1,5 +1,7 @@
 //! PostgreSQL as a target.
 
+mod barriers;
+mod bind;
 mod catalog;
 mod check;
 mod create;

@@ -74,7 +74,8 @@ impl Session {
             .application_name("rowbridge")
             .options(&options)
             .connect_timeout(CONNECT_TIMEOUT)
-            .keepalives_idle(Duration::from_secs(30));
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(60));
         if let Some(password) = &url.password {
             config.password(password.expose());
         }

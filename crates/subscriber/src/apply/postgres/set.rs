@@ -189,26 +189,44 @@ pub(super) async fn pipeline(mut futures: Vec<InFlight<'_>>) -> Vec<Result<u64, 
     results.into_iter().flatten().collect()
 }
 
-/// Prepares what is not prepared yet and gives the statements as futures that have not been sent.
+/// `sql` failing with `division_by_zero` unless it touches as many rows as parameter `number` says.
+fn counted(sql: &str, number: usize) -> String {
+    format!(
+        "WITH touched AS ({sql} RETURNING 1) SELECT 1 / (count(*) = ${number}::pg_catalog.int8)::pg_catalog.int4 \
+         FROM touched"
+    )
+}
+
+/// Prepares what is not prepared yet and gives the statements as futures that have not been sent. With `strict`, a
+/// statement that touches another number of rows than it must fails, and what follows in the same transaction with it.
 pub(super) async fn flights<'f>(
     session: &'f mut Session,
     calls: &'f [Call<'_>],
+    strict: bool,
 ) -> Result<(&'f Session, Vec<InFlight<'f>>), tokio_postgres::Error> {
     let mut prepared = Vec::new();
     for call in calls {
+        let expect = call.expect.filter(|_| strict).map(|rows| rows as i64);
         for sql in &call.statements {
-            let types = vec![Type::TEXT_ARRAY; call.params.len()];
-            prepared.push((session.prepare(sql, &types).await?, call));
+            let mut types = vec![Type::TEXT_ARRAY; call.params.len()];
+            let statement = if expect.is_some() {
+                types.push(Type::INT8);
+                session.prepare(&counted(sql, types.len()), &types).await?
+            } else {
+                session.prepare(sql, &types).await?
+            };
+            prepared.push((statement, call, expect));
         }
     }
     let session = &*session;
     let futures = prepared
         .into_iter()
-        .map(|(statement, call)| {
+        .map(|(statement, call, expect)| {
             let client = &session.client;
             let flight: InFlight<'f> = Box::pin(async move {
-                let params: Vec<&(dyn ToSql + Sync)> =
-                    call.params.iter().map(|texts| texts as &(dyn ToSql + Sync)).collect();
+                let texts = call.params.iter().map(|texts| texts as &(dyn ToSql + Sync));
+                let expect = expect.as_ref().map(|rows| rows as &(dyn ToSql + Sync));
+                let params: Vec<&(dyn ToSql + Sync)> = texts.chain(expect).collect();
                 client.execute(&statement, &params).await
             });
             flight
@@ -219,7 +237,7 @@ pub(super) async fn flights<'f>(
 
 /// Runs calls in order. `Ok(false)`: an updated row is missing.
 pub(super) async fn run(session: &mut Session, calls: &[Call<'_>]) -> Result<bool, tokio_postgres::Error> {
-    let (_, futures) = flights(session, calls).await?;
+    let (_, futures) = flights(session, calls, false).await?;
     let mut results = pipeline(futures).await.into_iter();
     let mut complete = true;
     for call in calls {

@@ -16,18 +16,24 @@ use super::set::{Texts, text};
 use super::statement;
 use crate::plan::Event;
 
-/// Whether these changes have final rows that can be worked out.
-pub(super) fn possible(bindings: &HashMap<TableId, Arc<Binding>>, events: &[Event<'_>]) -> bool {
+/// Whether these changes have final rows that can be worked out. Where foreign keys fire, deleting a row on the way could
+/// take rows of other tables with it.
+pub(super) fn possible(
+    bindings: &HashMap<TableId, Arc<Binding>>,
+    events: &[Event<'_>],
+    replica: bool,
+) -> bool {
     events.iter().all(|event| {
         bindings.get(&event.table).is_some_and(|binding| {
             let key = &binding.def.key;
             let keyed = event.key_before(key).is_some_and(|k| k.iter().all(|cell| !cell.is_null()));
-            !key.is_empty() && binding.soft.is_none() && !binding.ignore_deletes && keyed
+            let fires = binding.linked && !replica;
+            !key.is_empty() && !fires && binding.soft.is_none() && !binding.ignore_deletes && keyed
         })
     })
 }
 
-/// A row by the texts of its written columns, then of the target's extra columns.
+/// A row by the texts of its written columns, then, if the target has it already, of the target's own columns.
 type FinalRow<'d> = Vec<Option<Cow<'d, str>>>;
 
 struct TableState<'d> {
@@ -98,14 +104,20 @@ pub(super) async fn apply<'d>(
     }
     for table in &tables {
         let columns = table.binding.written();
-        let width = columns.len() + table.binding.extra.len();
-        let mut params: Vec<Texts<'_>> = vec![Vec::new(); width];
-        for row in table.keys.iter().filter_map(|(_, row)| row.as_ref()) {
-            params.iter_mut().zip(row).for_each(|(param, value)| param.push(value.clone()));
-        }
-        if params.first().is_some_and(|texts| !texts.is_empty()) {
-            let sql = statement::restore(&table.binding, &columns);
-            execute(session, &sql, &params).await.map_err(RowError::Server)?;
+        // A row that is new has no values of the target's own columns: those get their defaults.
+        for extra in [table.binding.extra.len(), 0] {
+            let mut params: Vec<Texts<'_>> = vec![Vec::new(); columns.len() + extra];
+            let rows = table.keys.iter().filter_map(|(_, row)| row.as_ref());
+            for row in rows.filter(|row| row.len() == columns.len() + extra) {
+                params.iter_mut().zip(row).for_each(|(param, value)| param.push(value.clone()));
+            }
+            if params.first().is_some_and(|texts| !texts.is_empty()) {
+                let sql = statement::restore(&table.binding, &columns, extra > 0);
+                execute(session, &sql, &params).await.map_err(RowError::Server)?;
+            }
+            if table.binding.extra.is_empty() {
+                break;
+            }
         }
     }
     Ok(())
@@ -163,7 +175,7 @@ fn change<'d>(table: &mut TableState<'d>, event: &Event<'d>) -> Result<(), RowEr
             "the row to update is missing at the target; take a new snapshot of the table".to_owned();
         return Err(RowError::Fault(fault(&binding, event, None, reason)));
     }
-    let mut values = old.unwrap_or_else(|| vec![None; columns.len() + binding.extra.len()]);
+    let mut values = old.unwrap_or_else(|| vec![None; columns.len()]);
     for (value, &column) in values.iter_mut().zip(&columns) {
         if let Some(cell) = row.cell(column) {
             *value = text(cell);

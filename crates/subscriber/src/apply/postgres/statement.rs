@@ -261,14 +261,15 @@ pub(super) fn read(binding: &Binding, columns: &[u16]) -> String {
     )
 }
 
-/// Inserts whole rows. Parameters: `columns`, then the extra columns.
-pub(super) fn restore(binding: &Binding, columns: &[u16]) -> String {
+/// Inserts whole rows. Parameters: `columns`, then the target's own ones `with_extra`.
+pub(super) fn restore(binding: &Binding, columns: &[u16], with_extra: bool) -> String {
     let written = bound(binding, columns);
+    let extra = if with_extra { binding.extra.as_slice() } else { &[] };
     let names = written.iter().map(|column| column.ident.as_str());
-    let names: Vec<_> = names.chain(binding.extra.iter().map(|(name, _)| name.as_str())).collect();
+    let names: Vec<_> = names.chain(extra.iter().map(|(name, _)| name.as_str())).collect();
     let casts = written.iter().map(|column| column.cast.as_str());
     let values: Vec<_> = casts
-        .chain(binding.extra.iter().map(|(_, cast)| cast.as_str()))
+        .chain(extra.iter().map(|(_, cast)| cast.as_str()))
         .enumerate()
         .map(|(i, cast)| format!("x.p{}::{cast}", i + 1))
         .collect();
