@@ -10,6 +10,7 @@ pub mod position;
 pub mod secret;
 pub mod signature;
 pub mod sql;
+pub mod sqlite_type;
 pub mod table;
 pub mod wire;
 
