@@ -1,5 +1,7 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
+pub mod sqlite;
+
 use std::future::Future;
 
 use rowbridge_schema::wire::{Delivery, FailingChange};
