@@ -1,6 +1,9 @@
 //! Deliveries against real files.
 
 mod guarantees;
+mod model;
+mod tables;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +107,8 @@ pub(super) fn at(offset: u64) -> Position {
 pub(super) struct Builder {
     pub(super) head: DeliveryHead,
     blocks: Vec<(BlockHead, Vec<Change>)>,
+    /// Defined although no row may refer to them.
+    defs: Vec<TableDef>,
 }
 
 pub(super) fn delivery(prev: Option<Position>) -> Builder {
@@ -119,6 +124,7 @@ pub(super) fn delivery(prev: Option<Position>) -> Builder {
             split: false,
         },
         blocks: vec![],
+        defs: vec![],
     }
 }
 
@@ -138,7 +144,8 @@ impl Builder {
         self
     }
 
-    pub(super) fn chunk(mut self, offset: u64, chunk: Chunk, changes: Vec<Change>) -> Self {
+    pub(super) fn chunk(mut self, offset: u64, def: &TableDef, chunk: Chunk, changes: Vec<Change>) -> Self {
+        self.defs.push(def.clone());
         self = self.block(offset, changes);
         self.blocks.last_mut().unwrap().0.chunk = Some(chunk);
         self
@@ -155,7 +162,7 @@ impl Builder {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut defs: Vec<TableDef> = Vec::new();
+        let mut defs = self.defs.clone();
         let mut bodies = Vec::new();
         for (head, changes) in &self.blocks {
             let mut writer = RunWriter::new();
@@ -193,7 +200,7 @@ impl Builder {
 
 /// A target file and a lane to it.
 pub(super) struct Bed {
-    pub(super) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub(super) path: PathBuf,
     pub(super) runtime: Runtime,
     pub(super) target: SqliteTarget,
@@ -215,7 +222,7 @@ impl Bed {
         let mapping = Arc::new(Mapping::new(maps, Dialect::Sqlite).unwrap());
         let target = SqliteTarget::new(&path, mapping, create).with_busy_timeout(Duration::from_millis(50));
         let lane = runtime.block_on(target.open(&"shop".parse().unwrap(), &"copy".parse().unwrap())).unwrap();
-        Self { dir, path, runtime, target, lane }
+        Self { _dir: dir, path, runtime, target, lane }
     }
 
     pub(super) fn try_apply(&mut self, delivery: &Builder) -> Result<Applied, SqliteError> {
@@ -284,7 +291,7 @@ impl Bed {
     fn dump(&self) -> Vec<String> {
         let tables = self.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name");
         let of = |name: &String| {
-            self.rows(&format!("SELECT * FROM {} ORDER BY 1, 2", rowbridge_schema::sql::ident(name)))
+            self.rows(&format!("SELECT * FROM {} ORDER BY 1", rowbridge_schema::sql::ident(name)))
         };
         tables
             .iter()
