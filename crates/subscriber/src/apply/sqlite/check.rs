@@ -117,40 +117,57 @@ impl SqliteTarget {
         Ok(report)
     }
 
-    /// Forgets a stream: its progress, and the progress table when it was the last. Rows stay. True if there was any.
+    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
+    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
     /// See [`SqliteError`]; nothing was changed.
-    pub fn teardown(&self, stream: &StreamName) -> Result<bool, SqliteError> {
+    pub fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
         blocking(|| {
             let session = Session::open(&self.path, false, self.busy_timeout)?;
             session.begin()?;
-            let removed = forget(&session, stream).inspect_err(|_| session.rollback())?;
+            let made = forget(&session, streams, run).inspect_err(|_| session.rollback())?;
             session.commit()?;
-            Ok(removed)
+            Ok(made)
         })
     }
 }
 
-fn forget(session: &Session, stream: &StreamName) -> Result<bool, SqliteError> {
+fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
     let conn = &session.conn;
-    let work = || -> rusqlite::Result<bool> {
+    let work = || -> rusqlite::Result<Vec<String>> {
         let exists: bool = conn.query_row(
             "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'rowbridge_progress')",
             [],
             |row| row.get(0),
         )?;
         if !exists {
-            return Ok(false);
+            return Ok(Vec::new());
         }
-        let removed =
-            conn.execute("DELETE FROM main.rowbridge_progress WHERE stream = ?1", [stream.as_str()])?;
-        let rest: i64 =
-            conn.query_row("SELECT count(*) FROM main.rowbridge_progress", [], |row| row.get(0))?;
-        if rest == 0 {
+        let mut statement =
+            conn.prepare("SELECT stream, endpoint FROM main.rowbridge_progress ORDER BY 1, 2")?;
+        let lanes = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        drop(statement);
+        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
+        let mut made: Vec<String> = lanes
+            .iter()
+            .filter(|(stream, _)| is_ours(stream))
+            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
+            .collect();
+        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
+        if all {
+            made.push("table rowbridge_progress".to_owned());
+        }
+        if run && all {
             conn.execute_batch("DROP TABLE main.rowbridge_progress")?;
+        } else if run {
+            for stream in streams {
+                conn.execute("DELETE FROM main.rowbridge_progress WHERE stream = ?1", [stream.as_str()])?;
+            }
         }
-        Ok(removed > 0)
+        Ok(made)
     };
     work().map_err(|source| session.failed("forgetting a stream", source))
 }

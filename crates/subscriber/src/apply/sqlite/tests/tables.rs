@@ -279,8 +279,10 @@ fn check_reports_and_teardown_forgets() {
     assert!(report.iter().all(|f| f.severity != Severity::Failure));
     assert_eq!(bed.rows("PRAGMA user_version"), ["0"]);
     let stream = "shop".parse().unwrap();
-    assert!(bed.target.teardown(&stream).unwrap());
-    assert!(!bed.target.teardown(&stream).unwrap());
+    let listed = bed.target.teardown(std::slice::from_ref(&stream), false).unwrap();
+    assert_eq!(listed.last().map(String::as_str), Some("table rowbridge_progress"));
+    assert_eq!(bed.target.teardown(std::slice::from_ref(&stream), true).unwrap(), listed);
+    assert!(bed.target.teardown(&[stream], true).unwrap().is_empty());
     assert_eq!(bed.rows("SELECT name FROM sqlite_schema WHERE type = 'table'"), ["t"]);
     let nowhere = SqliteTarget::new(
         "/nonexistent/folder/t.db",
