@@ -55,7 +55,8 @@ impl Table {
         self.def.key.iter().map(|&k| usize::from(k))
     }
 
-    /// Whether REPLACE can remove a row without a trace in plain triggers, other than by writing the same key again.
+    /// Whether an INSERT OR REPLACE can remove a row other than by writing the same key again. (An UPDATE OR REPLACE always
+    /// can, by changing a key.)
     pub(crate) fn replace_can_hide_deletes(&self) -> bool {
         if self.integer_key {
             return !self.uniques.is_empty();

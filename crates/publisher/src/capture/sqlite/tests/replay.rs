@@ -120,6 +120,9 @@ fn a_replaced_row_is_deleted_before_the_new_one_comes() {
         captured(schema, "INSERT INTO a VALUES(3, 'x') ON CONFLICT DO UPDATE SET id = 9"),
         ["u a [1] 9,x"]
     );
+    let plain = "CREATE TABLE p(id INTEGER PRIMARY KEY, v); INSERT INTO p VALUES(1, 'x'), (2, 'y')";
+    assert_eq!(captured(plain, "UPDATE OR REPLACE p SET id = 1 WHERE id = 2"), ["d p [1,x]", "u p [2] 1,y"]);
+    assert_eq!(captured(plain, "REPLACE INTO p VALUES(1, 'z')"), ["i p 1,z"]);
     let recursive = "PRAGMA recursive_triggers = ON; INSERT OR REPLACE INTO a VALUES(3, 'x')";
     assert_eq!(captured(schema, recursive), ["d a [1,x]", "i a 3,x"]);
 }

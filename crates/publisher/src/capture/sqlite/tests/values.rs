@@ -85,7 +85,7 @@ fn extremes_come_through_bit_for_bit() {
         f64::NEG_INFINITY,
         9_007_199_254_740_993.0,
         1.7976931348623157e308,
-        2.2250738585072011e-308,
+        2.225073858507201e-308,
     ];
     for number in reals {
         through(&app, &mut log, &Value::Real(number));
