@@ -11,7 +11,10 @@ const RSS_LIMIT_BYTES: u64 = 150 << 20;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_huge_transaction_needs_little_memory() {
     let pair = Pair::prepare(PairOptions::postgres()).await;
-    pair.source_execute("CREATE TABLE big (id bigint PRIMARY KEY, note text, amount numeric, at timestamptz)").await;
+    pair.source_execute(
+        "CREATE TABLE big (id bigint PRIMARY KEY, note text, amount numeric, at timestamptz)",
+    )
+    .await;
     pair.start().await;
     let rows = size(200_000, 2_000_000);
     let insert = format!(
@@ -21,7 +24,11 @@ async fn a_huge_transaction_needs_little_memory() {
     pair.wait_equal_within(&["public.big"], Duration::from_secs(size(60, 240))).await;
     let publisher = pair.publisher().peak_rss_bytes();
     let subscriber = pair.subscriber().peak_rss_bytes();
-    println!("{rows} rows in one transaction: publisher {} MiB, subscriber {} MiB", publisher >> 20, subscriber >> 20);
+    println!(
+        "{rows} rows in one transaction: publisher {} MiB, subscriber {} MiB",
+        publisher >> 20,
+        subscriber >> 20
+    );
     assert!(publisher < RSS_LIMIT_BYTES, "publisher: {} MiB", publisher >> 20);
     assert!(subscriber < RSS_LIMIT_BYTES, "subscriber: {} MiB", subscriber >> 20);
 }
