@@ -87,6 +87,23 @@ fn a_real_collision_names_the_row_and_writes_nothing() {
 }
 
 #[test]
+fn conflict_clauses_of_the_target_lose_no_rows() {
+    for clause in ["REPLACE", "IGNORE", "ROLLBACK", "FAIL"] {
+        let mut bed = Bed::new(&format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY ON CONFLICT {clause}, u TEXT NOT NULL ON CONFLICT {clause} \
+             UNIQUE ON CONFLICT {clause})"
+        ));
+        let t = table("t", &["id INTEGER", "u TEXT"], &[0]);
+        bed.commit(1, vec![insert(&t, &["1", "a"]), insert(&t, &["2", "b"]), insert(&t, &["1", "c"])]);
+        let failing = bed.refused(2, vec![insert(&t, &["5", "e"]), insert(&t, &["3", "b"])]);
+        assert_eq!(failing.column.as_deref(), Some("u"), "{clause}");
+        bed.refused(2, vec![insert(&t, &["5", "e"]), insert(&t, &["3", "~"])]);
+        bed.commit(2, vec![update(&t, &["1", "b"]), update(&t, &["2", "c"])]);
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY id"), ["1|b", "2|c"], "{clause}");
+    }
+}
+
+#[test]
 fn a_keyless_change_takes_exactly_one_of_several_identical_rows() {
     let mut bed = Bed::new("");
     let t = table("log", &["rowid TEXT", "x", "n NUMERIC COLLATE NOCASE"], &[]);
