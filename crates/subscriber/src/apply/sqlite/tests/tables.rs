@@ -4,7 +4,6 @@ use rowbridge_schema::config::{ColumnMap, DeletePolicy};
 use rowbridge_schema::wire::KeyRange;
 
 use super::*;
-use crate::apply::sqlite::Severity;
 
 fn map(from: &str, columns: &[(&str, ColumnMap)], delete: DeletePolicy) -> MapConfig {
     let columns = columns.iter().map(|(name, map)| ((*name).to_owned(), map.clone())).collect();
@@ -286,23 +285,18 @@ fn check_reports_and_teardown_forgets() {
         "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END",
     );
     bed.commit(1, vec![insert(&table("t", &["id INTEGER"], &[0]), &["1"])]);
-    let report = bed.target.check();
-    assert_eq!(report[0].severity, Severity::Fine);
-    assert!(
-        report.iter().any(|f| f.severity == Severity::Warning && f.text.contains("\"tr\"")),
-        "{report:?}"
-    );
-    assert!(report.iter().any(|f| f.severity == Severity::Warning && f.text.contains("journal mode")));
-    assert!(report.iter().all(|f| f.severity != Severity::Failure));
+    let report = bed.runtime.block_on(bed.target.check()).unwrap();
+    let unfit: Vec<_> = report.iter().filter(|item| !item.fine).map(|item| item.subject).collect();
+    assert_eq!(unfit, ["journal mode", "trigger"], "{report:?}");
+    assert!(report.iter().all(|item| item.fine == item.fix.is_none()));
     assert_eq!(bed.rows("PRAGMA user_version"), ["0"]);
-    let stream = "shop".parse().unwrap();
-    assert!(bed.target.teardown(&stream).unwrap());
-    assert!(!bed.target.teardown(&stream).unwrap());
+    let teardown = |run| bed.runtime.block_on(bed.target.teardown(run)).unwrap();
+    let sql = vec!["DROP TABLE main.rowbridge_progress".to_owned()];
+    assert_eq!(teardown(false), sql);
+    assert_eq!(teardown(true), sql);
+    assert!(teardown(true).is_empty());
     assert_eq!(bed.rows("SELECT name FROM sqlite_schema WHERE type = 'table'"), ["t"]);
-    let nowhere = SqliteTarget::new(
-        "/nonexistent/folder/t.db",
-        Arc::new(Mapping::new(&[], Dialect::Sqlite).unwrap()),
-        true,
-    );
-    assert_eq!(nowhere.check()[0].severity, Severity::Failure);
+    let mapping = Arc::new(Mapping::new(&[], Dialect::Sqlite).unwrap());
+    let nowhere = SqliteTarget::new("/nonexistent/folder/t.db", mapping, true);
+    assert!(!bed.runtime.block_on(nowhere.check()).unwrap()[0].fine);
 }
