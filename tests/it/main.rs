@@ -1,4 +1,5 @@
 //! End-to-end tests: one binary, real servers, one harness.
 
 mod harness;
+mod large;
 mod pgbench;

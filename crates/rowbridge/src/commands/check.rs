@@ -8,7 +8,6 @@ use clap::Args;
 use rowbridge_publisher::check::{Finding, Severity, check_endpoint, check_source};
 use rowbridge_schema::Classified as _;
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SubscriberConfig};
-use rowbridge_subscriber::apply::{postgres, sqlite};
 
 use crate::failure::{Failure, chain};
 use crate::load::ConfigOption;
@@ -171,39 +170,42 @@ fn is_own(endpoint: &EndpointConfig, subscriber: &SubscriberConfig) -> bool {
 }
 
 async fn check_target(target: Target, config: &SubscriberConfig) -> Vec<Finding> {
-    match target {
-        Target::Postgres(target) => match target.check().await {
-            Ok(items) => {
-                let connected = match &config.target.database {
-                    DatabaseUrl::Postgres(url) => format!("connected to {} as {}", url.host, url.user),
-                    DatabaseUrl::Sqlite(path) => path.display().to_string(),
-                };
-                let items = items.into_iter().map(postgres_finding);
-                std::iter::once(Finding::ok(connected)).chain(items).collect()
-            }
-            Err(error) => vec![Finding { severity: Severity::Error, what: chain(&error), fix: error.hint() }],
-        },
-        Target::Sqlite(target) => target.check().into_iter().map(sqlite_finding).collect(),
+    let found = match &target {
+        Target::Postgres(target) => target
+            .check()
+            .await
+            .map(|items| {
+                let items = items.into_iter();
+                items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
+            })
+            .map_err(|error| (chain(&error), error.hint())),
+        Target::Sqlite(target) => target
+            .check()
+            .await
+            .map(|items| {
+                let items = items.into_iter();
+                items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
+            })
+            .map_err(|error| (chain(&error), error.hint())),
+    };
+    let connected = match &config.target.database {
+        DatabaseUrl::Postgres(url) => Some(Finding::ok(format!("connected to {} as {}", url.host, url.user))),
+        DatabaseUrl::Sqlite(_) => None,
+    };
+    match found {
+        Ok::<Vec<_>, _>(items) => connected.into_iter().chain(items).collect(),
+        Err((what, fix)) => vec![Finding { severity: Severity::Error, what, fix }],
     }
 }
 
-fn postgres_finding(item: postgres::CheckItem) -> Finding {
-    let severity = match item.subject {
-        _ if item.fine => Severity::Ok,
-        // Slower, or only needed for tables that are not there yet.
-        "session_replication_role" | "making schemas" => Severity::Warning,
+fn finding(subject: &str, fine: bool, found: &str, fix: Option<String>) -> Finding {
+    let severity = match subject {
+        _ if fine => Severity::Ok,
+        // Slower, or at odds with what somebody may want, or only needed for tables that are not there yet.
+        "session_replication_role" | "making schemas" | "journal mode" | "trigger" => Severity::Warning,
         _ => Severity::Error,
     };
-    Finding { severity, what: format!("{}: {}", item.subject, item.finding), fix: item.fix }
-}
-
-fn sqlite_finding(item: sqlite::Finding) -> Finding {
-    let severity = match item.severity {
-        sqlite::Severity::Fine => Severity::Ok,
-        sqlite::Severity::Warning => Severity::Warning,
-        sqlite::Severity::Failure => Severity::Error,
-    };
-    Finding { severity, what: item.text, fix: item.hint }
+    Finding { severity, what: format!("{subject}: {found}"), fix }
 }
 
 async fn listen(key: &str, address: std::net::SocketAddr) -> Finding {

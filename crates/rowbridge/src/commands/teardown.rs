@@ -84,6 +84,7 @@ async fn teardown_target(subscriber: &SubscriberConfig, run: bool) -> Result<Vec
         (Target::Sqlite(_), DatabaseUrl::Sqlite(path)) if !path.exists() => Ok(Vec::new()),
         (Target::Sqlite(target), _) => target
             .teardown(&streams, run)
+            .await
             .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
     }
 }

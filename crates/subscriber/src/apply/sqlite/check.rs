@@ -1,6 +1,5 @@
-//! What an operator should know of a target before rows arrive, and taking away what Rowbridge made there.
+//! `rowbridge check` and `rowbridge teardown` for a SQLite target.
 
-use rowbridge_schema::Classified as _;
 use rowbridge_schema::StreamName;
 
 use super::error::SqliteError;
@@ -8,99 +7,78 @@ use super::progress::CREATE_SQL;
 use super::session::Session;
 use super::{SqliteTarget, blocking};
 
-/// How grave a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// As it should be.
-    Fine,
-    /// Works, but a person should know.
-    Warning,
-    /// Deliveries will fail.
-    Failure,
-}
-
-/// One line of a report.
+/// One finding about a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How grave it is.
-    pub severity: Severity,
+pub struct CheckItem {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// Whether it is as it should be.
+    pub fine: bool,
     /// What was found.
-    pub text: String,
-    /// What to do about it, in full sentences.
-    pub hint: Option<String>,
+    pub finding: String,
+    /// What to run or change, if there is something.
+    pub fix: Option<String>,
 }
 
-impl Finding {
-    fn new(severity: Severity, text: impl Into<String>) -> Self {
-        Self { severity, text: text.into(), hint: None }
-    }
-
-    fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
-    }
-}
+const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
+     AND name = 'rowbridge_progress' COLLATE NOCASE)";
 
 impl SqliteTarget {
-    /// Looks at the target without changing it: a missing file that may be made is not made.
-    /// Blocks for at most the busy timeout.
-    #[must_use]
-    pub fn check(&self) -> Vec<Finding> {
-        if !self.path.exists() && self.create {
-            return vec![self.check_folder()];
+    /// Opens the file and looks at it. Changes nothing: a missing file that may be made is not made.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, is locked, or cannot be written.
+    pub async fn check(&self) -> Result<Vec<CheckItem>, SqliteError> {
+        if self.create && !self.path.exists() {
+            return Ok(vec![self.folder()]);
         }
-        let report = blocking(|| {
-            let session = Session::open(&self.path, false, self.busy_timeout)?;
-            self.inspect(&session)
-        });
-        report.unwrap_or_else(|error| {
-            let finding = Finding::new(Severity::Failure, error.to_string());
-            vec![Finding { hint: error.hint(), ..finding }]
-        })
+        blocking(|| self.inspect(&Session::open(&self.path, false, self.busy_timeout)?))
     }
 
-    fn check_folder(&self) -> Finding {
-        let path = self.path.display();
+    fn folder(&self) -> CheckItem {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        match folder {
-            Some(folder) if !folder.is_dir() => {
-                Finding::new(Severity::Failure, format!("the folder of {path} does not exist"))
-                    .hint(format!("Run: mkdir -p {}", folder.display()))
-            }
-            _ => Finding::new(Severity::Fine, format!("{path} does not exist yet and will be made")),
+        let missing = folder.filter(|folder| !folder.is_dir());
+        let path = self.path.display();
+        CheckItem {
+            subject: "file",
+            fine: missing.is_none(),
+            finding: match missing {
+                Some(_) => format!("the folder of {path} does not exist"),
+                None => format!("{path} does not exist yet and will be made"),
+            },
+            fix: missing.map(|folder| format!("mkdir -p {}", folder.display())),
         }
     }
 
-    fn inspect(&self, session: &Session) -> Result<Vec<Finding>, SqliteError> {
+    fn inspect(&self, session: &Session) -> Result<Vec<CheckItem>, SqliteError> {
         let conn = &session.conn;
-        let failed = |source| session.failed("looking at the target", source);
-        let mut report = Vec::new();
+        let failed = |source| session.failed("checking the target", source);
+        let mut items = Vec::new();
+        let mut item = |subject, fine, finding: String, fix: Option<String>| {
+            items.push(CheckItem { subject, fine, finding, fix });
+        };
         // Proves the lock and the right to write, and leaves nothing behind.
         session.begin()?;
         let written = conn.execute_batch("PRAGMA main.user_version = 0x7fffffff");
         session.rollback();
-        written.map_err(|source| session.failed("trying to write", source))?;
-        report.push(Finding::new(Severity::Fine, format!("{} can be written", session.path().display())));
+        written.map_err(failed)?;
+        item("file", true, format!("{} can be written", session.path().display()), None);
 
         let mode: String =
             conn.query_row("PRAGMA main.journal_mode", [], |row| row.get(0)).map_err(failed)?;
-        if mode != "wal" {
-            let text = format!("journal mode is {mode}: readers and the subscriber wait for each other");
-            report.push(Finding::new(Severity::Warning, text).hint("Run once: PRAGMA journal_mode = WAL"));
-        }
-        let has_progress: bool = conn
-            .query_row(
-                "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
-                 AND name = 'rowbridge_progress' COLLATE NOCASE)",
-                [],
-                |row| row.get(0),
-            )
-            .map_err(failed)?;
-        if !has_progress && !self.create {
-            report.push(
-                Finding::new(Severity::Failure, "the table rowbridge_progress is missing")
-                    .hint(format!("Set target.create = true, or run: {CREATE_SQL}")),
-            );
-        }
+        let wal = mode == "wal";
+        let finding =
+            if wal { mode } else { format!("{mode}: readers and the subscriber wait for each other") };
+        item("journal mode", wal, finding, (!wal).then(|| "PRAGMA journal_mode = WAL".to_owned()));
+
+        let exists: bool = conn.query_row(HAS_PROGRESS, [], |row| row.get(0)).map_err(failed)?;
+        let (finding, fix) = match (exists, self.create) {
+            (true, _) => ("exists", None),
+            (false, true) => ("will be made", None),
+            (false, false) => ("is missing", Some(CREATE_SQL.to_owned())),
+        };
+        item("rowbridge_progress", exists || self.create, finding.to_owned(), fix);
+
         let mut statement = conn
             .prepare("SELECT tbl_name, name FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY 1, 2")
             .map_err(failed)?;
@@ -109,20 +87,24 @@ impl SqliteTarget {
             .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
             .map_err(failed)?;
         for (table, trigger) in triggers {
-            let text = format!("trigger {trigger:?} on {table:?} fires for rows that are applied");
-            report.push(Finding::new(Severity::Warning, text).hint(
-                "SQLite cannot switch triggers off for one connection. Drop it if the source already does its work.",
-            ));
+            let finding = format!(
+                "{trigger:?} on {table:?} fires for rows that are applied: SQLite has no replica role"
+            );
+            let fix = format!(
+                "DROP TRIGGER {}, if the source has already done its work",
+                rowbridge_schema::sql::ident(&trigger)
+            );
+            item("trigger", false, finding, Some(fix));
         }
-        Ok(report)
+        Ok(items)
     }
 
     /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
     /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
-    /// See [`SqliteError`]; nothing was changed.
-    pub fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
+    /// A file that cannot be opened, is locked, or cannot be written; nothing was removed then.
+    pub async fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
         blocking(|| {
             let session = Session::open(&self.path, false, self.busy_timeout)?;
             session.begin()?;
@@ -136,12 +118,7 @@ impl SqliteTarget {
 fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
     let conn = &session.conn;
     let work = || -> rusqlite::Result<Vec<String>> {
-        let exists: bool = conn.query_row(
-            "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = 'rowbridge_progress')",
-            [],
-            |row| row.get(0),
-        )?;
-        if !exists {
+        if !conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0))? {
             return Ok(Vec::new());
         }
         let mut statement =
@@ -149,7 +126,6 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
         let lanes = statement
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        drop(statement);
         let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
         let mut made: Vec<String> = lanes
             .iter()
@@ -160,6 +136,7 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
         if all {
             made.push("table rowbridge_progress".to_owned());
         }
+        drop(statement);
         if run && all {
             conn.execute_batch("DROP TABLE main.rowbridge_progress")?;
         } else if run {
@@ -169,5 +146,5 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
         }
         Ok(made)
     };
-    work().map_err(|source| session.failed("forgetting a stream", source))
+    work().map_err(|source| session.failed("removing progress", source))
 }

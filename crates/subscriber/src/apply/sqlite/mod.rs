@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::{Finding, Severity};
+pub use check::CheckItem;
 pub use error::SqliteError;
 use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{EndpointName, Position, StreamName, TableId};

@@ -165,16 +165,20 @@ fn put_back(
         ["rowid", "_rowid_", "oid"].iter().find(|name| !hides(name)).copied()
     }) else {
         // Three columns that hide every name of the rowid: all at once, blaming the last change.
-        let all = conn
-            .execute(&format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {COPY}", table.sql_name), []);
+        let all = conn.execute(
+            &format!("INSERT OR ABORT INTO {} ({columns}) SELECT {columns} FROM {COPY}", table.sql_name),
+            [],
+        );
         return all.map(|_| ()).map_err(|error| refusal(id, table, events, None, error));
     };
     let rowids: Vec<i64> = conn
         .prepare(&format!("SELECT {rowid} FROM {COPY} ORDER BY 1"))?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let insert =
-        format!("INSERT INTO {} ({columns}) SELECT {columns} FROM {COPY} WHERE {rowid} = ?1", table.sql_name);
+    let insert = format!(
+        "INSERT OR ABORT INTO {} ({columns}) SELECT {columns} FROM {COPY} WHERE {rowid} = ?1",
+        table.sql_name
+    );
     for row in rowids {
         let Err(error) = conn.prepare_cached(&insert)?.execute([row]) else { continue };
         let select = format!("SELECT {} FROM {COPY} WHERE {rowid} = ?1", key_names(table));

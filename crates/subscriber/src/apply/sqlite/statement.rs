@@ -1,4 +1,7 @@
 //! The SQL of changes. Every name is quoted; parameters are numbered in the order in which they are bound.
+//!
+//! `OR ABORT` overrules what a constraint of the target may declare: `ON CONFLICT REPLACE` or `IGNORE` would lose rows
+//! without a word, `ROLLBACK` would end the transaction under us.
 
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::ident;
@@ -49,7 +52,7 @@ pub(super) fn where_identical(table: &Resolved, rowid: &str, columns: &[&str], f
 /// A new row.
 pub(super) fn insert(table: &Resolved, columns: &[&str]) -> String {
     let names = join(columns.iter().map(|name| ident(name)), ", ");
-    format!("INSERT INTO {} ({names}) VALUES ({})", table.sql_name, parameters(1, columns.len()))
+    format!("INSERT OR ABORT INTO {} ({names}) VALUES ({})", table.sql_name, parameters(1, columns.len()))
 }
 
 /// A row under a key, whether it was there or not. A row that was deleted softly lives again.
@@ -75,7 +78,7 @@ pub(super) fn update(table: &Resolved, columns: &[&str], revived: bool, conditio
     if revived {
         sets.extend(revive(table));
     }
-    format!("UPDATE {} SET {} WHERE {condition}", table.sql_name, sets.join(", "))
+    format!("UPDATE OR ABORT {} SET {} WHERE {condition}", table.sql_name, sets.join(", "))
 }
 
 /// Removes the rows that `condition` finds, as the policy wants it; `None` for a policy that does nothing. A soft delete
@@ -86,7 +89,7 @@ pub(super) fn delete(table: &Resolved, condition: &str, time: usize) -> Option<S
         DeletePolicy::Soft(column) => {
             let column = ident(column);
             Some(format!(
-                "UPDATE {} SET {column} = strftime('%Y-%m-%dT%H:%M:%fZ', ?{time} / 1000000.0, 'unixepoch') \
+                "UPDATE OR ABORT {} SET {column} = strftime('%Y-%m-%dT%H:%M:%fZ', ?{time} / 1000000.0, 'unixepoch') \
                  WHERE ({condition}) AND {column} IS NULL",
                 table.sql_name
             ))

@@ -4,7 +4,6 @@ use rowbridge_schema::config::{ColumnMap, DeletePolicy};
 use rowbridge_schema::wire::KeyRange;
 
 use super::*;
-use crate::apply::sqlite::Severity;
 
 fn map(from: &str, columns: &[(&str, ColumnMap)], delete: DeletePolicy) -> MapConfig {
     let columns = columns.iter().map(|(name, map)| ((*name).to_owned(), map.clone())).collect();
@@ -84,6 +83,23 @@ fn a_real_collision_names_the_row_and_writes_nothing() {
     let failing = bed.refused(1, vec![insert(&t, &["1", "word"])]);
     assert_eq!(failing.column.as_deref(), Some("u"), "{failing:?}");
     assert_eq!(bed.refused(1, vec![insert(&t, &["1", "~"])]).column.as_deref(), Some("u"));
+}
+
+#[test]
+fn conflict_clauses_of_the_target_lose_no_rows() {
+    for clause in ["REPLACE", "IGNORE", "ROLLBACK", "FAIL"] {
+        let mut bed = Bed::new(&format!(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY ON CONFLICT {clause}, u TEXT NOT NULL ON CONFLICT {clause} \
+             UNIQUE ON CONFLICT {clause})"
+        ));
+        let t = table("t", &["id INTEGER", "u TEXT"], &[0]);
+        bed.commit(1, vec![insert(&t, &["1", "a"]), insert(&t, &["2", "b"]), insert(&t, &["1", "c"])]);
+        let failing = bed.refused(2, vec![insert(&t, &["5", "e"]), insert(&t, &["3", "b"])]);
+        assert_eq!(failing.column.as_deref(), Some("u"), "{clause}");
+        bed.refused(2, vec![insert(&t, &["5", "e"]), insert(&t, &["3", "~"])]);
+        bed.commit(2, vec![update(&t, &["1", "b"]), update(&t, &["2", "c"])]);
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY id"), ["1|b", "2|c"], "{clause}");
+    }
 }
 
 #[test]
@@ -269,25 +285,22 @@ fn check_reports_and_teardown_forgets() {
         "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END",
     );
     bed.commit(1, vec![insert(&table("t", &["id INTEGER"], &[0]), &["1"])]);
-    let report = bed.target.check();
-    assert_eq!(report[0].severity, Severity::Fine);
-    assert!(
-        report.iter().any(|f| f.severity == Severity::Warning && f.text.contains("\"tr\"")),
-        "{report:?}"
-    );
-    assert!(report.iter().any(|f| f.severity == Severity::Warning && f.text.contains("journal mode")));
-    assert!(report.iter().all(|f| f.severity != Severity::Failure));
+    let report = bed.runtime.block_on(bed.target.check()).unwrap();
+    let unfit: Vec<_> = report.iter().filter(|item| !item.fine).map(|item| item.subject).collect();
+    assert_eq!(unfit, ["journal mode", "trigger"], "{report:?}");
+    assert!(report.iter().all(|item| item.fine == item.fix.is_none()));
     assert_eq!(bed.rows("PRAGMA user_version"), ["0"]);
-    let stream = "shop".parse().unwrap();
-    let listed = bed.target.teardown(std::slice::from_ref(&stream), false).unwrap();
-    assert_eq!(listed.last().map(String::as_str), Some("table rowbridge_progress"));
-    assert_eq!(bed.target.teardown(std::slice::from_ref(&stream), true).unwrap(), listed);
-    assert!(bed.target.teardown(&[stream], true).unwrap().is_empty());
+    let teardown = |stream: &str, run| {
+        let streams = [stream.parse().unwrap()];
+        bed.runtime.block_on(bed.target.teardown(&streams, run)).unwrap()
+    };
+    assert!(teardown("another", true).is_empty());
+    let listed = teardown("shop", false);
+    assert_eq!((listed.len(), listed[1].as_str()), (2, "table rowbridge_progress"));
+    assert_eq!(teardown("shop", true), listed);
+    assert!(teardown("shop", true).is_empty());
     assert_eq!(bed.rows("SELECT name FROM sqlite_schema WHERE type = 'table'"), ["t"]);
-    let nowhere = SqliteTarget::new(
-        "/nonexistent/folder/t.db",
-        Arc::new(Mapping::new(&[], Dialect::Sqlite).unwrap()),
-        true,
-    );
-    assert_eq!(nowhere.check()[0].severity, Severity::Failure);
+    let mapping = Arc::new(Mapping::new(&[], Dialect::Sqlite).unwrap());
+    let nowhere = SqliteTarget::new("/nonexistent/folder/t.db", mapping, true);
+    assert!(!bed.runtime.block_on(nowhere.check()).unwrap()[0].fine);
 }
