@@ -17,8 +17,11 @@ pub(super) struct Second {
     pub(super) tally: Tally,
 }
 
-pub(super) const HEADING: &str = "\
-   time   shop commits   rows applied   webhooks   behind   p50 ms   p99 ms   what the shop wrote (+ new, ~ changed, - gone)";
+/// Stands above the lines; as wide as they are.
+pub(super) const HEADING: &str = concat!(
+    "   time   shop commits   rows applied   webhooks   behind   p50 ms   p99 ms   ",
+    "what the shop wrote (+ new, ~ changed, - gone)"
+);
 
 fn ms(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"))
