@@ -7,7 +7,7 @@ use rowbridge_schema::SigningKey;
 use rowbridge_schema::config;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository")
 }
 
 /// Files below a folder of the repository whose names end so.
@@ -15,11 +15,12 @@ fn files(folder: &str, ends: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.flatten().map(|entry| entry.path()) {
             if path.is_dir() {
                 folders.push(path);
-            } else if ends.iter().any(|end| path.to_str().unwrap().ends_with(end)) {
+            } else if ends.iter().any(|end| path.to_string_lossy().ends_with(end)) {
                 found.push(path);
             }
         }
@@ -90,7 +91,7 @@ fn dashboards_and_alerts_use_metrics_that_exist() {
 fn every_metric_is_documented() {
     let text = read(&root().join("docs/operations.md"));
     for name in metrics() {
-        assert!(text.contains(&format!("`{name}`")), "docs/operations.md does not name {name}");
+        assert!(text.contains(&format!("\n| `{name}` |")), "the table of docs/operations.md lacks {name}");
     }
 }
 
