@@ -1,5 +1,6 @@
 //! End-to-end tests: one binary, real servers, one harness.
 
+mod faults;
 mod harness;
 mod large;
 mod pgbench;
