@@ -115,6 +115,7 @@ impl Publisher {
         let stream = config.stream.as_str();
         let capture_metrics = CaptureMetrics {
             changes: metrics.capture_changes.with_label_values(&[stream]),
+            behind: metrics.capture_lag_bytes.with_label_values(&[stream]),
             lag_seconds: metrics.capture_lag_seconds.with_label_values(&[stream]),
             paused: gauge(
                 registry,
@@ -279,7 +280,7 @@ impl Publisher {
         lanes: &mut Lanes,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Ended, OpenError> {
-        let OpenSource { capture, mut reader, source, identity, resume, added } = opened;
+        let OpenSource { capture, mut reader, source, identity, resume, start, added } = opened;
         if let Some(known) = before.source.as_ref().filter(|known| **known != source && !before.fresh) {
             let problem = format!(
                 "this is database {source}, but the journal belongs to {known}; point source.url back, or run \
@@ -333,7 +334,7 @@ impl Publisher {
                 mirror.send_modify(|status| status.pump = now);
             }
         });
-        let ended = pump::run(parts, identity.epoch).await;
+        let ended = pump::run(parts, identity.epoch, start).await;
         mirrored.abort();
         Ok(match ended {
             Ok(PumpEnd::Shutdown) => Ended::Shutdown,

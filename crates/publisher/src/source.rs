@@ -27,6 +27,8 @@ pub(crate) struct OpenSource<C, R> {
     pub identity: Identity,
     /// Where the source may be confirmed right now.
     pub resume: Resume,
+    /// Where that is in its log.
+    pub start: Offset,
     /// Tables that were not captured before: they need a snapshot even if they are known.
     pub added: Vec<TableName>,
 }
@@ -91,7 +93,15 @@ impl Source for PostgresSource {
         let source = capture.source().clone();
         let resume = Resume(Arc::from(crate::capture::postgres::walsender::format_lsn(opened.from)));
         let reader = PostgresSnapshot::new(self.connector.clone(), self.config.tables.clone());
-        Ok(OpenSource { capture, reader, source, identity, resume, added: opened.added })
+        Ok(OpenSource {
+            capture,
+            reader,
+            source,
+            identity,
+            resume,
+            start: Offset { file: 0, at: opened.from },
+            added: opened.added,
+        })
     }
 }
 
@@ -124,6 +134,8 @@ impl Source for SqliteSource {
         // What is in the log up to here is in a snapshot that is read from now on.
         let end = capture.end().await?;
         let resume = Resume(Arc::from(end.at.to_string()));
-        Ok(OpenSource { capture, reader, source, identity, resume, added: vec![] })
+        let behind = start.resume.and_then(|resume| resume.0.parse().ok());
+        let start = Offset { file: 0, at: behind.unwrap_or(end.at) };
+        Ok(OpenSource { capture, reader, source, identity, resume, start, added: vec![] })
     }
 }

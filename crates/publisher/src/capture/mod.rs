@@ -91,6 +91,9 @@ pub trait Capture: Send {
 
     /// The end of the source's log, to find positions that started over.
     fn end(&mut self) -> impl Future<Output = Result<Offset, Self::Error>> + Send;
+
+    /// Lets the source go in order, with the last confirmation.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 /// Where a capture begins.

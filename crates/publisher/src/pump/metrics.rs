@@ -11,6 +11,8 @@ use crate::journal::Block;
 pub struct CaptureMetrics {
     /// Changes read from the source, rows of snapshots too.
     pub changes: IntCounter,
+    /// The source's end of log minus what was captured; bytes, for SQLite changes.
+    pub behind: IntGauge,
     /// Age of the last captured commit when it was captured.
     pub lag_seconds: Gauge,
     /// 1 while capture waits for room in the journal.
@@ -24,6 +26,10 @@ impl CaptureMetrics {
         self.changes.inc_by(block.changes());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
         self.lag_seconds.set((now - block.head.at).max(0) as f64 / 1e6);
+    }
+
+    pub(super) fn behind(&self, distance: u64) {
+        self.behind.set(i64::try_from(distance).unwrap_or(i64::MAX));
     }
 
     pub(super) fn paused(&self, paused: bool) {

@@ -24,6 +24,8 @@ use crate::state::{Job, Request, State, StateError};
 const MARK_INTERVAL: Duration = Duration::from_secs(5);
 /// How often requests of an operator are looked for.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the end of the source's log is asked for.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the source hears from us while the journal is full.
 const PAUSED_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -106,15 +108,16 @@ struct Pump<C: Capture, R: SnapshotReader, J: Journal> {
     undelivered: VecDeque<(Position, Resume)>,
     /// Progress of an idle source that is not noted yet.
     idle: Option<Resume>,
+    measured: Option<std::time::Instant>,
 }
 
 type Stop<C, R> = PumpError<<C as Capture>::Error, <R as SnapshotReader>::Error>;
 
-/// Runs until shutdown, a request to start over, or an error.
+/// Runs until shutdown, a request to start over, or an error. `start` is where capture begins in the source's log.
 ///
 /// # Errors
 /// The first error of any part; the caller decides by its class whether to open capture again.
-pub async fn run<C, R, J>(parts: Parts<C, R, J>, epoch: u32) -> Result<PumpEnd, Stop<C, R>>
+pub async fn run<C, R, J>(parts: Parts<C, R, J>, epoch: u32, start: Offset) -> Result<PumpEnd, Stop<C, R>>
 where
     C: Capture,
     R: SnapshotReader + 'static,
@@ -135,11 +138,14 @@ where
         shutdown,
         epoch,
         between: true,
-        passed: Offset::default(),
+        passed: start,
         undelivered: VecDeque::new(),
         idle: None,
+        measured: None,
     };
-    pump.run().await
+    let end = pump.run().await?;
+    pump.capture.close().await;
+    Ok(end)
 }
 
 enum Wake<T> {
@@ -179,6 +185,7 @@ where
                     if self.requests().await? {
                         return Ok(PumpEnd::SnapshotAll);
                     }
+                    self.measure().await?;
                 }
                 Wake::Confirm => self.confirm().await?,
                 Wake::Mark => self.mark().await?,
@@ -230,6 +237,16 @@ where
         }
         self.plan_jobs()?;
         Ok(false)
+    }
+
+    /// Looks, now and then, how far the source is ahead.
+    async fn measure(&mut self) -> Result<(), Stop<C, R>> {
+        if self.measured.is_none_or(|at| at.elapsed() >= MEASURE_INTERVAL) {
+            self.measured = Some(std::time::Instant::now());
+            let end = self.capture.end().await.map_err(PumpError::Capture)?;
+            self.metrics.behind(end.at.saturating_sub(self.passed.at));
+        }
+        Ok(())
     }
 
     /// Takes what capture yields; true if shutdown came while the journal was full.
@@ -331,8 +348,8 @@ where
                 {
                     resume = self.undelivered.pop_front().map(|(_, resume)| resume);
                 }
-                // With nothing on the way, the mark of an idle source is as good as a delivery.
-                if self.undelivered.is_empty() { durable.resume.or(resume) } else { resume }
+                // With nothing on the way, not even from an earlier life, the mark of an idle source is as good as a delivery.
+                if self.journal.last() <= delivered { durable.resume } else { resume }
             }
         };
         if let Some(resume) = resume {

@@ -43,7 +43,8 @@ struct Inner {
 struct Whole {
     table: Table,
     last: i64,
-    rowid: i64,
+    /// The last row that was read; `None` at the beginning.
+    rowid: Option<i64>,
 }
 
 /// Rows as they were read.
@@ -144,7 +145,7 @@ impl Inner {
             self.commit()?;
             return Err(SqliteError::Interrupted { table: name.clone() });
         }
-        self.whole = Some(Whole { table, last, rowid: i64::MIN });
+        self.whole = Some(Whole { table, last, rowid: None });
         self.read_whole(max_bytes).map(Some)
     }
 
@@ -177,18 +178,13 @@ impl Inner {
         let columns = sent(&whole.table);
         let rows = match whole.table.rowid {
             Some(rowid) => {
-                let sql = format!(
-                    "SELECT {columns},{rowid} FROM {on} WHERE {rowid} > ?1 OR ?1 = {} ORDER BY {rowid}",
-                    i64::MIN
-                );
-                // The lowest rowid of all is not above itself: the first chunk takes everything.
-                let sql = if whole.rowid == i64::MIN {
-                    sql
-                } else {
-                    sql.replace(&format!(" OR ?1 = {}", i64::MIN), "")
+                let (condition, values) = match whole.rowid {
+                    Some(last) => (format!("WHERE {rowid} > ?1"), vec![Value::Integer(last)]),
+                    None => (String::new(), Vec::new()),
                 };
+                let sql = format!("SELECT {columns},{rowid} FROM {on} {condition} ORDER BY {rowid}");
                 let width = whole.table.sent.len();
-                collect(&self.conn, &whole.table, &sql, &[Value::Integer(whole.rowid)], &[width], max_bytes)
+                collect(&self.conn, &whole.table, &sql, &values, &[width], max_bytes)
             }
             // Nothing to go on by: all at once.
             None => collect(
@@ -211,7 +207,7 @@ impl Inner {
         if rows.done {
             self.end_whole()?;
         } else if let (Some(whole), Some([Value::Integer(rowid)])) = (&mut self.whole, rows.end.as_deref()) {
-            whole.rowid = *rowid;
+            whole.rowid = Some(*rowid);
         }
         Ok(chunk(table, rows.cells, KeyRange::default(), false, rows.done, last))
     }

@@ -1,6 +1,7 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
 pub mod postgres;
+pub mod sqlite;
 
 use std::future::Future;
 

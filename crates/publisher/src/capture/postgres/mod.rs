@@ -159,15 +159,6 @@ impl PostgresCapture {
         Ok((capture, opened))
     }
 
-    /// Ends the stream in order, so that the slot is free at once.
-    pub async fn close(mut self) {
-        let confirmed = self.confirmed;
-        let _ = self.stream.standby_status(confirmed, confirmed, false).await;
-        if let Err(error) = self.stream.close().await {
-            tracing::debug!(%error, "the replication connection did not end in order");
-        }
-    }
-
     fn epoch_of(&self, lsn: u64) -> u32 {
         let before = self.options.earlier_epochs.iter().find(|(until, _)| lsn < until.at);
         before.map_or(self.epoch, |(_, epoch)| *epoch)
@@ -438,6 +429,15 @@ impl Capture for PostgresCapture {
             self.sql.query_one("SELECT pg_catalog.pg_current_wal_lsn()::text", &[]).await.map_err(failed)?;
         let text: String = row.try_get(0).map_err(failed)?;
         Ok(Offset { file: 0, at: parse_lsn(&text).unwrap_or(0) })
+    }
+
+    /// Ends the stream in order, so that the slot is free at once.
+    async fn close(mut self) {
+        let confirmed = self.confirmed;
+        let _ = self.stream.standby_status(confirmed, confirmed, false).await;
+        if let Err(error) = self.stream.close().await {
+            tracing::debug!(%error, "the replication connection did not end in order");
+        }
     }
 }
 

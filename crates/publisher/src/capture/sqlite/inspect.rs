@@ -2,7 +2,7 @@
 
 use rowbridge_schema::sqlite_type::natural_class;
 use rowbridge_schema::{Column, Dialect, StorageClass, TableDef, TableName, TablePatterns};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::ddl;
 use super::error::SqliteError;
@@ -55,7 +55,8 @@ impl Table {
         self.def.key.iter().map(|&k| usize::from(k))
     }
 
-    /// Whether REPLACE can remove a row without a trace in plain triggers, other than by writing the same key again.
+    /// Whether an INSERT OR REPLACE can remove a row other than by writing the same key again. (An UPDATE OR REPLACE always
+    /// can, by changing a key.)
     pub(crate) fn replace_can_hide_deletes(&self) -> bool {
         if self.integer_key {
             return !self.uniques.is_empty();
@@ -216,12 +217,13 @@ fn unique_indexes(conn: &Connection, table: &str) -> rusqlite::Result<Vec<(Strin
 }
 
 fn describe_index(conn: &Connection, index: &str) -> rusqlite::Result<Unique> {
-    let sql: Option<String> = conn.query_row(
-        "SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?1",
-        [index],
-        |row| row.get(0),
-    )?;
-    let (written, condition) = sql.as_deref().and_then(ddl::index_terms).unwrap_or_default();
+    // The key of a WITHOUT ROWID table has an index with a name, but no entry in the catalog.
+    let sql: Option<Option<String>> = conn
+        .query_row("SELECT sql FROM main.sqlite_master WHERE type = 'index' AND name = ?1", [index], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let (written, condition) = sql.flatten().as_deref().and_then(ddl::index_terms).unwrap_or_default();
     let mut statement = conn.prepare_cached(
         "SELECT cid, coll FROM pragma_index_xinfo(?1, 'main') WHERE key = 1 ORDER BY seqno",
     )?;

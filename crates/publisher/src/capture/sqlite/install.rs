@@ -138,7 +138,7 @@ pub(crate) fn reconcile(
     if !before.is_overflowed() {
         let after = state(&tx)?;
         tx.execute(
-            "UPDATE rowbridge_state SET cap = ?1, ceiling = max(?2 + 1, pruned + ?1)",
+            "UPDATE rowbridge_state SET cap = ?1, ceiling = max(?2 + 1, pruned + ?1 + 1)",
             [cap_value(cap), after.last],
         )
         .map_err(SqliteError::sql("set the cap of the change log"))?;
@@ -285,9 +285,7 @@ impl Step {
                         tx.last_insert_rowid()
                     }
                 };
-                if let Some(sql) = trigger::suspects_table(&table, number) {
-                    tx.execute_batch(&sql)?;
-                }
+                tx.execute_batch(&trigger::suspects_table(&table, number))?;
                 for Trigger { sql, .. } in trigger::triggers(&table, number) {
                     tx.execute_batch(&sql)?;
                 }
@@ -326,7 +324,7 @@ fn ours(conn: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
          OR (type = 'trigger' AND name GLOB 'rowbridge_[0-9]*_*' AND \
              substr(name, 11, instr(substr(name, 11), '_') - 1) NOT GLOB '*[^0-9]*' AND \
              substr(name, 11 + instr(substr(name, 11), '_')) IN \
-                 ('insert', 'update', 'delete', 'before_insert', 'before_update', 'replaced'))) \
+                 ('insert', 'update', 'delete', 'before_insert', 'before_update', 'replaced', 'moved'))) \
          ORDER BY type DESC, name",
     )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;

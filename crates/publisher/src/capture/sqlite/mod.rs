@@ -182,6 +182,10 @@ impl Capture for SqliteCapture {
         let last = answer.await.map_err(|_| SqliteError::Stopped { path: self.path.clone() })??;
         Ok(Offset { file: 0, at: last as u64 })
     }
+
+    async fn close(self) {
+        // Dropping it stops the thread.
+    }
 }
 
 impl Drop for SqliteCapture {

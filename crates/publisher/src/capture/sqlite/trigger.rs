@@ -76,11 +76,9 @@ fn of(alias: &str, table: &Table, columns: impl Iterator<Item = usize>) -> Vec<S
     columns.map(|i| format!("{alias}.{}", ident(&table.def.columns[i].name))).collect()
 }
 
-/// The CREATE TABLE for the suspects of a table, if it needs one.
-pub(crate) fn suspects_table(table: &Table, number: i64) -> Option<String> {
-    table
-        .replace_can_hide_deletes()
-        .then(|| format!("CREATE TABLE {}(gone,rid,{})", suspects(number), value_columns(table.sent.len())))
+/// The CREATE TABLE for the suspects of a table.
+pub(crate) fn suspects_table(table: &Table, number: i64) -> String {
+    format!("CREATE TABLE {}(gone,rid,{})", suspects(number), value_columns(table.sent.len()))
 }
 
 /// The triggers of a table under its number.
@@ -98,45 +96,51 @@ pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
     let mut update = if table.is_keyed() { of("OLD", table, table.key()) } else { old_row.clone() };
     update.extend(new_row.iter().cloned());
 
-    let mut all = Vec::new();
-    let (mut vanished, mut forget) = (String::new(), String::new());
-    if table.replace_can_hide_deletes() {
-        let suspects = suspects(number);
-        let clear = format!("DELETE FROM {suspects};\n");
-        // No aliases: UPDATE takes none before SQLite 3.33, and the conditions of indexes may name their table.
-        let gone = format!("NOT EXISTS (SELECT 1 FROM {on} WHERE {})", same_row(table, &on, &suspects));
-        let gone = match (table.is_keyed(), table.rowid) {
-            (false, Some(rowid)) => format!("({gone} OR {suspects}.rid IS NEW.{rowid})"),
-            _ => gone,
-        };
-        let _ = writeln!(vanished, "UPDATE {suspects} SET gone=1 WHERE {gone};");
-        vanished.push_str(&clear);
-        let _ = writeln!(forget, "DELETE FROM {suspects} WHERE {};", same_suspect(table));
+    let suspects = suspects(number);
+    let clear = format!("DELETE FROM {suspects};\n");
+    // No aliases: UPDATE takes none before SQLite 3.33, and the conditions of indexes may name their table.
+    let gone = format!("NOT EXISTS (SELECT 1 FROM {on} WHERE {})", same_row(table, &on, &suspects));
+    let mark = |gone: &str| format!("UPDATE {suspects} SET gone=1 WHERE {gone};\n{clear}");
+    // What now has the place of NEW is NEW. After an INSERT the same key says so by itself: the row was written again.
+    let (inserted, updated) = match (table.is_keyed(), table.rowid) {
+        (false, Some(rowid)) => {
+            let mark = mark(&format!("{gone} OR rid IS NEW.{rowid}"));
+            (mark.clone(), mark)
+        }
+        _ => (mark(&gone), mark(&format!("{gone} OR ({})", same_suspect(table, "NEW")))),
+    };
+    let forget = format!("DELETE FROM {suspects} WHERE {};\n", same_suspect(table, "OLD"));
+    let mut copied = vec![table.rowid.map_or("NULL".to_owned(), |rowid| format!("{on}.{rowid}"))];
+    copied.extend(of(&on, table, table.sent.iter().copied()));
+    let copied = copied.join(",");
+    let (values, conflicts) = (value_columns(table.sent.len()), conflicts(table));
+    let remember = |extra: &str| {
+        format!(
+            "{clear}INSERT INTO {suspects}(rid,{values}) SELECT {copied} FROM {on} WHERE {extra}({conflicts});\n"
+        )
+    };
+    let (moved, itself) = moved(table);
+    let moved = if moved.is_empty() { "0".to_owned() } else { moved };
+    let remember_update = remember(&format!("({moved}) AND NOT ({itself}) AND "));
+    let logged: Vec<String> = (0..table.sent.len()).map(|i| format!("OLD.c{i}")).collect();
+    let insert = log(number, 'i', &new_row);
+    let update = log(number, 'u', &update);
 
-        let conflicts = conflicts(table);
-        let mut copied = vec![table.rowid.map_or("NULL".to_owned(), |rowid| format!("{on}.{rowid}"))];
-        copied.extend(of(&on, table, table.sent.iter().copied()));
-        let values = value_columns(table.sent.len());
-        let remember = |extra: &str| {
-            format!(
-                "{clear}INSERT INTO {suspects}(rid,{values}) SELECT {} FROM {on} WHERE {extra}({conflicts});\n",
-                copied.join(",")
-            )
-        };
+    let mut all = vec![make("replaced", "AFTER UPDATE OF gone", &suspects, room, &log(number, 'd', &logged))];
+    if table.replace_can_hide_deletes() {
         all.push(make("before_insert", "BEFORE INSERT", &on, "", &remember("")));
-        let (moved, itself) = moved(table);
-        all.push(make(
-            "before_update",
-            "BEFORE UPDATE",
-            &on,
-            "",
-            &remember(&format!("({moved}) AND NOT ({itself}) AND ")),
-        ));
-        let logged: Vec<String> = (0..table.sent.len()).map(|i| format!("OLD.c{i}")).collect();
-        all.push(make("replaced", "AFTER UPDATE OF gone", &suspects, room, &log(number, 'd', &logged)));
+        // Always, so that what an upsert's BEFORE INSERT left behind is cleared.
+        all.push(make("before_update", "BEFORE UPDATE", &on, "", &remember_update));
+        all.push(make("insert", "AFTER INSERT", &on, room, &(inserted + &insert)));
+        all.push(make("update", "AFTER UPDATE", &on, room, &(updated + &update)));
+    } else {
+        // Only a changed key can push another row out, which is rare: every other write is spared the look.
+        all.push(make("before_update", "BEFORE UPDATE", &on, &format!("WHEN {moved}"), &remember_update));
+        all.push(make("insert", "AFTER INSERT", &on, room, &insert));
+        all.push(make("update", "AFTER UPDATE", &on, room, &update));
+        // Made after `update`, hence run before it.
+        all.push(make("moved", "AFTER UPDATE", &on, &format!("{room} AND ({moved})"), &updated));
     }
-    all.push(make("insert", "AFTER INSERT", &on, room, &(vanished.clone() + &log(number, 'i', &new_row))));
-    all.push(make("update", "AFTER UPDATE", &on, room, &(vanished + &log(number, 'u', &update))));
     all.push(make("delete", "AFTER DELETE", &on, room, &(forget + &log(number, 'd', &old_row))));
     all
 }
@@ -159,13 +163,13 @@ fn same_row(table: &Table, t: &str, s: &str) -> String {
     }
 }
 
-fn same_suspect(table: &Table) -> String {
+fn same_suspect(table: &Table, row: &str) -> String {
     match (table.is_keyed(), table.rowid) {
-        (false, Some(rowid)) => format!("rid = OLD.{rowid}"),
+        (false, Some(rowid)) => format!("rid = {row}.{rowid}"),
         _ => identity(table)
             .map(|key| {
                 let place = table.sent.iter().position(|&i| i == key).unwrap_or_default();
-                format!("c{place} IS OLD.{}", ident(&table.def.columns[key].name))
+                format!("c{place} IS {row}.{}", ident(&table.def.columns[key].name))
             })
             .collect::<Vec<_>>()
             .join(" AND "),
@@ -185,7 +189,8 @@ fn conflicts(table: &Table) -> String {
     if let Some(rowid) = table.rowid {
         all.push(format!("{t}.{rowid} = NEW.{rowid}"));
     }
-    all.join(" OR ")
+    // Nothing unique at all, and no name for the rowid: nothing can be pushed out.
+    if all.is_empty() { "0".to_owned() } else { all.join(" OR ") }
 }
 
 fn conflict(table: &Table, unique: &Unique) -> String {

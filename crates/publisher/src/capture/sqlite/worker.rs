@@ -70,6 +70,8 @@ pub(crate) struct Worker {
     schema_version: i64,
     /// Look although nothing seems to have changed.
     force: bool,
+    /// An `Advanced` is owed, whatever blocks come before it.
+    hurried: bool,
     /// The database was busy when the triggers were to be checked.
     schema_pending: bool,
     /// Advance last reported, by a block or alone; `None` until something was said.
@@ -113,6 +115,7 @@ impl Worker {
             data_version: -1,
             schema_version,
             force: true,
+            hurried: false,
             schema_pending: false,
             advanced: None,
             last_change: now,
@@ -197,13 +200,13 @@ impl Worker {
             }
             Command::Next => {
                 self.wanted = true;
-                if self.force || self.reader.has_more() {
+                if self.force || self.hurried || self.reader.has_more() {
                     self.schedule.woken(now);
                 }
             }
             Command::Confirm(id) => self.confirmed = self.confirmed.max(id),
             Command::Hurry => {
-                self.advanced = None;
+                self.hurried = true;
                 self.force = true;
                 self.schedule.woken(now);
             }
@@ -224,7 +227,7 @@ impl Worker {
             if version != self.data_version {
                 self.data_version = version;
                 self.last_change = Instant::now();
-            } else if !self.force && !self.schema_pending && !self.reader.has_more() {
+            } else if !(self.force || self.hurried || self.schema_pending || self.reader.has_more()) {
                 return Ok(None);
             }
             self.follow_schema()?;
@@ -241,10 +244,14 @@ impl Worker {
             if self.reader.has_more() {
                 continue;
             }
-            if self.advanced != Some(self.reader.read) {
+            if self.hurried || self.advanced != Some(self.reader.read) {
+                self.hurried = false;
                 self.advanced = Some(self.reader.read);
                 let at = Offset { file: 0, at: self.reader.read as u64 };
                 return Ok(Some(Captured::Advanced { at, resume: read::resume(self.reader.read) }));
+            }
+            if self.schema_pending {
+                return Ok(None);
             }
         }
     }

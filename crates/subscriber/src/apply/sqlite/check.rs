@@ -1,0 +1,119 @@
+//! `rowbridge check` and `rowbridge teardown` for a SQLite target.
+
+use super::error::SqliteError;
+use super::progress::CREATE_SQL;
+use super::session::Session;
+use super::{SqliteTarget, blocking};
+
+/// One finding about a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckItem {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// Whether it is as it should be.
+    pub fine: bool,
+    /// What was found.
+    pub finding: String,
+    /// What to run or change, if there is something.
+    pub fix: Option<String>,
+}
+
+const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
+     AND name = 'rowbridge_progress' COLLATE NOCASE)";
+
+impl SqliteTarget {
+    /// Opens the file and looks at it. Changes nothing: a missing file that may be made is not made.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, is locked, or cannot be written.
+    pub async fn check(&self) -> Result<Vec<CheckItem>, SqliteError> {
+        if self.create && !self.path.exists() {
+            return Ok(vec![self.folder()]);
+        }
+        blocking(|| self.inspect(&Session::open(&self.path, false, self.busy_timeout)?))
+    }
+
+    fn folder(&self) -> CheckItem {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let missing = folder.filter(|folder| !folder.is_dir());
+        let path = self.path.display();
+        CheckItem {
+            subject: "file",
+            fine: missing.is_none(),
+            finding: match missing {
+                Some(_) => format!("the folder of {path} does not exist"),
+                None => format!("{path} does not exist yet and will be made"),
+            },
+            fix: missing.map(|folder| format!("mkdir -p {}", folder.display())),
+        }
+    }
+
+    fn inspect(&self, session: &Session) -> Result<Vec<CheckItem>, SqliteError> {
+        let conn = &session.conn;
+        let failed = |source| session.failed("checking the target", source);
+        let mut items = Vec::new();
+        let mut item = |subject, fine, finding: String, fix: Option<String>| {
+            items.push(CheckItem { subject, fine, finding, fix });
+        };
+        // Proves the lock and the right to write, and leaves nothing behind.
+        session.begin()?;
+        let written = conn.execute_batch("PRAGMA main.user_version = 0x7fffffff");
+        session.rollback();
+        written.map_err(failed)?;
+        item("file", true, format!("{} can be written", session.path().display()), None);
+
+        let mode: String =
+            conn.query_row("PRAGMA main.journal_mode", [], |row| row.get(0)).map_err(failed)?;
+        let wal = mode == "wal";
+        let finding =
+            if wal { mode } else { format!("{mode}: readers and the subscriber wait for each other") };
+        item("journal mode", wal, finding, (!wal).then(|| "PRAGMA journal_mode = WAL".to_owned()));
+
+        let exists: bool = conn.query_row(HAS_PROGRESS, [], |row| row.get(0)).map_err(failed)?;
+        let (finding, fix) = match (exists, self.create) {
+            (true, _) => ("exists", None),
+            (false, true) => ("will be made", None),
+            (false, false) => ("is missing", Some(CREATE_SQL.to_owned())),
+        };
+        item("rowbridge_progress", exists || self.create, finding.to_owned(), fix);
+
+        let mut statement = conn
+            .prepare("SELECT tbl_name, name FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY 1, 2")
+            .map_err(failed)?;
+        let triggers = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+            .and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>())
+            .map_err(failed)?;
+        for (table, trigger) in triggers {
+            let finding = format!(
+                "{trigger:?} on {table:?} fires for rows that are applied: SQLite has no replica role"
+            );
+            let fix = format!(
+                "DROP TRIGGER {}, if the source has already done its work",
+                rowbridge_schema::sql::ident(&trigger)
+            );
+            item("trigger", false, finding, Some(fix));
+        }
+        Ok(items)
+    }
+
+    /// What Rowbridge made for itself in the target, as statements that remove it. With `run`, runs them. Tables that
+    /// hold replicated rows are the operator's and are not among them.
+    ///
+    /// # Errors
+    /// A file that cannot be opened, is locked, or cannot be written.
+    pub async fn teardown(&self, run: bool) -> Result<Vec<String>, SqliteError> {
+        blocking(|| {
+            let session = Session::open(&self.path, false, self.busy_timeout)?;
+            let exists = session.conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0));
+            if !exists.map_err(|source| session.failed("looking for the progress table", source))? {
+                return Ok(Vec::new());
+            }
+            let sql = "DROP TABLE main.rowbridge_progress";
+            if run {
+                session.batch("removing the progress table", sql)?;
+            }
+            Ok(vec![sql.to_owned()])
+        })
+    }
+}
