@@ -49,6 +49,7 @@ fn config(target: &Target) -> LaneConfig {
         },
         start: Position::ZERO,
         snapshot_from: None,
+        first_epoch: 0,
         max_transaction: 1 << 20,
         shutdown_grace: Duration::from_secs(2),
         // Long enough to stay out of the way of tests that are not about them.
