@@ -42,16 +42,20 @@ async fn source_that_is_not_ready_says_what_to_run() {
     pair.write_configs();
     pair.publisher().start();
 
-    // Each step does what the text says, and nothing else.
+    // Each step does what the text says, and nothing else. A restart saves the wait until it is looked at again.
     let text = not_ready(&pair, &["wal_level is replica"]).await;
     pair.source_execute(&told(&text)).await;
     pair.source_cluster().restart().await;
+    pair.publisher().restart().await;
     let text = not_ready(&pair, &["may not replicate"]).await;
     pair.source_execute(&told(&text)).await;
+    pair.publisher().restart().await;
     let text = not_ready(&pair, &["publications"]).await;
     pair.source_execute(&told(&text)).await;
+    pair.publisher().restart().await;
     let text = not_ready(&pair, &["SELECT", "GRANT"]).await;
     pair.source_execute(&told(&text)).await;
+    // The last one without a restart: it is looked at again by itself.
     pair.wait_equal(&TABLES).await;
     pair.wait_publisher().await;
     pair.source_execute(&insert(31, 40)).await;

@@ -18,9 +18,11 @@ async fn second_publisher_is_refused() {
     let daemon = Daemon::spawn(DaemonOptions::run("second publisher", &path));
     let status = daemon.wait_exit(DEADLINE).await;
     assert!(!status.success());
-    daemon.log().tail(20).find("is in use by another rowbridge process").unwrap_or_else(|| {
-        panic!("{}", daemon.last_lines());
-    });
+    assert!(
+        daemon.log().tail(20).contains("is in use by another rowbridge process"),
+        "{}",
+        daemon.last_lines()
+    );
 
     // A folder of its own does not help: the slot has one owner.
     second.state_dir = pair.state_dir().with_file_name("second");

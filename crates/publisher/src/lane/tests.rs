@@ -178,6 +178,23 @@ async fn a_restored_target_is_met_where_it_stands() {
 }
 
 #[tokio::test]
+async fn a_target_of_an_earlier_life_needs_a_snapshot_of_this_one() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    let here = Position { epoch: 9, ..at(5, 1) };
+    target.with(|state| state.position = Some(at(4, 1)));
+    let mut block = Arc::into_inner(change(5, "orders")).unwrap();
+    (block.head.first, block.head.last) = (here, here);
+    journal.push(Arc::new(block));
+    let lane = run(LaneConfig { first_epoch: 9, ..config(&target) }, &journal);
+    let status = lane.until(|status| status.state.label() == "needs_snapshot").await;
+    assert!(status.state.to_string().contains("`rowbridge snapshot --all`"), "{}", status.state);
+    target.with(|state| assert!(state.applied.is_empty()));
+    lane.handle.snapshot_from(Position { epoch: 9, ..at(0, 0) });
+    lane.until(|status| status.acked == Some(here)).await;
+    lane.stop().await;
+}
+
+#[tokio::test]
 async fn a_target_behind_the_journal_needs_a_snapshot_and_goes_on_with_it() {
     let (target, journal) = (Target::start().await, MemoryJournal::new());
     target.with(|state| state.position = Some(at(2, 1)));
