@@ -18,6 +18,11 @@ const TICK: Duration = Duration::from_secs(10);
 /// Under steady load the header says at least every so many bytes how much is synced; when idle, at once.
 const NOTE_EVERY: u64 = 1 << 20;
 
+/// Under steady load syncs are at least so far apart: only the confirmation to the source waits for them, and one sync for
+/// more blocks leaves the disk and the processor to the databases. A chunk, which nobody sees before it is synced, and the
+/// end of the journal do not wait.
+const GAP: Duration = Duration::from_millis(10);
+
 /// Makes names in a directory durable: a synced file whose name is lost is lost.
 pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
@@ -31,6 +36,7 @@ pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
 pub(super) fn run(shared: &Arc<Shared>, durable: &watch::Sender<Durable>) {
     let mut tick = Instant::now() + TICK;
     let mut noted = shared.state().synced;
+    let mut not_before = Instant::now();
     loop {
         let mut state = shared.state();
         let (file, end, dirty, directory_dirty, retention, now_durable) = loop {
@@ -38,18 +44,25 @@ pub(super) fn run(shared: &Arc<Shared>, durable: &watch::Sender<Durable>) {
                 return;
             }
             let written = state.written();
-            let dirty = written > state.synced;
             let now = Instant::now();
+            let urgent = state.closing || state.chunk_end > state.synced;
+            let unsynced = written > state.synced;
+            let dirty = unsynced && (urgent || now >= not_before);
             let retention = std::mem::take(&mut state.check_retention) || now >= tick;
             if dirty || state.directory_dirty || retention {
                 let now_durable = Durable { position: state.last, resume: state.resume.clone() };
                 let directory_dirty = std::mem::take(&mut state.directory_dirty);
                 break (Arc::clone(&state.active), written, dirty, directory_dirty, retention, now_durable);
             }
-            if state.closing {
+            if state.closing && !unsynced {
                 return;
             }
-            state = shared.work.wait_timeout(state, tick - now).unwrap_or_else(PoisonError::into_inner).0;
+            let until = if unsynced { tick.min(not_before) } else { tick };
+            state = shared
+                .work
+                .wait_timeout(state, until.saturating_duration_since(now))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         };
         drop(state);
         if let Err(failure) = sync(shared, &file, end, dirty, directory_dirty) {
@@ -58,6 +71,7 @@ pub(super) fn run(shared: &Arc<Shared>, durable: &watch::Sender<Durable>) {
             return;
         }
         if dirty {
+            not_before = Instant::now() + GAP;
             let mut state = shared.state();
             state.synced = end;
             state.advance_visible();

@@ -404,7 +404,7 @@ impl Target {
             let continues = state.staged.as_ref().is_some_and(|(staged, _)| Some(*staged) == head.prev);
             let mut open =
                 state.staged.take().filter(|_| continues).map(|(_, open)| open).unwrap_or_default();
-            if !continues && head.prev > state.position {
+            if !continues && head.prev.filter(|prev| *prev != Position::ZERO) > state.position {
                 status = (409, AnswerStatus::Gap);
             } else {
                 let position = state.position;

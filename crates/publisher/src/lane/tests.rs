@@ -83,7 +83,8 @@ async fn a_signed_200_moves_the_cursor_and_trims() {
         assert_eq!(commits(&state.applied), [1, 2, 3, 4]);
         assert_eq!((state.seen[0].prev, state.seen[0].to), (None, None), "a handshake comes first");
         assert_eq!(
-            state.seen[1].prev, None,
+            state.seen[1].prev,
+            Some(Position::ZERO),
             "a lane that the target never heard of has no position to have reached"
         );
         assert_eq!(state.seen[2].prev, Some(at(3, 1)));
@@ -658,7 +659,7 @@ proptest! {
             }
         }
         let mut batcher = Batcher::new(journal.reader(Position::ZERO).unwrap(), Chain::at(None, Position::ZERO));
-        let (mut arrived, mut prev, mut open) = (Vec::new(), None, false);
+        let (mut arrived, mut prev, mut open) = (Vec::new(), Some(Position::ZERO), false);
         let mut looks = looks.iter().cycle();
         let end = blocks.last().map(|block: &Arc<crate::journal::Block>| block.head.last).unwrap();
         let mut blocks = blocks.into_iter();

@@ -43,6 +43,11 @@ const CATALOG_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the server is told how far we are while that changes.
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Changes after which a transaction counts as long: nobody sees its rows before its end, so a wait costs nothing.
+const GATHER_AFTER: u64 = 64;
+/// How long rows of a long transaction may gather in the socket; the timer's resolution.
+const GATHER: Duration = Duration::from_millis(1);
+
 /// What a capture needs to know besides its start.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
@@ -397,6 +402,10 @@ impl Capture for PostgresCapture {
             if silence >= SILENCE_LIMIT / 2 && !self.asked {
                 self.status(true).await?;
                 self.asked = true;
+            }
+            // The server sends row by row and would wake us for each: in the midst of a long transaction let some gather.
+            if self.transaction.as_ref().is_some_and(|open| open.changes() >= GATHER_AFTER) {
+                tokio::time::sleep(GATHER).await;
             }
             let pause = if self.told < self.confirmed { CONFIRM_INTERVAL } else { CATALOG_INTERVAL };
             if let Ok(frame) = tokio::time::timeout(pause, self.stream.next()).await

@@ -163,6 +163,11 @@ impl Transaction {
         self.changed.extend(keys.into_iter().map(|key| ChangedKey { table: table.clone(), key, partial }));
     }
 
+    /// Changes seen so far.
+    pub(super) fn changes(&self) -> u64 {
+        self.ordinal
+    }
+
     /// Whether the part is large enough to be closed.
     pub(super) fn is_full(&self) -> bool {
         self.writer.len() >= PART_BYTES
