@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rowbridge_tests::scenario::{Pair, PairOptions};
+use rowbridge_tests::size::size;
 
 use super::*;
 
@@ -109,5 +110,41 @@ async fn first_start_that_was_killed_begins_again() {
     pair.publisher().kill9();
     open.batch_execute("COMMIT").await.unwrap();
     pair.start().await;
+    pair.wait_equal(&TABLES).await;
+}
+
+/// Keys that change while their table is read and sent again come from the stream, and the snapshot must not remove them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tables_sent_again_under_load_lose_no_row() {
+    let pair = running().await;
+    let until = Instant::now() + Duration::from_secs(size(5, 30));
+    let writer = |number: i64| {
+        let pair = &pair;
+        async move {
+            let client = pair.source().await;
+            let mut next = number * 1_000_000;
+            while Instant::now() < until {
+                let key = next % 300 + 1;
+                next += 1;
+                let sql = format!(
+                    "BEGIN; UPDATE named SET n = n + 1 WHERE id = 'key {key}';
+                     UPDATE numbered SET n = n + 1 WHERE id = {key};
+                     INSERT INTO named VALUES ('a{next}', 'new'); INSERT INTO numbered VALUES (-{next}, 'new');
+                     DELETE FROM named WHERE id = 'a{old}'; DELETE FROM numbered WHERE id = -{old};
+                     INSERT INTO keyless VALUES ({next}, 'new'); COMMIT",
+                    old = next - 5
+                );
+                client.batch_execute(&sql).await.unwrap();
+            }
+        }
+    };
+    let again = async {
+        while Instant::now() < until {
+            let tables = TABLES.map(str::to_owned).to_vec();
+            request(pair.state_dir(), &Request::Snapshot(tables)).unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::join!(writer(1), writer(2), writer(3), again);
     pair.wait_equal(&TABLES).await;
 }
