@@ -2,6 +2,8 @@
 
 mod cli;
 mod deploy;
+mod faults;
 mod harness;
+mod hostile;
 mod large;
 mod pgbench;

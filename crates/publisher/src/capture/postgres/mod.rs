@@ -114,13 +114,14 @@ impl PostgresCapture {
         let catalog = catalog::load(&sql, &options.source.tables).await?;
         let plan = setup::plan_publications(&sql, &catalog, &options.source.publication).await?;
         setup::run_publications(&sql, &plan).await?;
+        setup::require_grants(&sql, &catalog).await?;
         for pattern in options.source.tables.unmatched(&catalog.tables.keys().cloned().collect::<Vec<_>>()) {
             tracing::warn!(%pattern, "a table pattern matches nothing");
         }
         let mut walsender = Walsender::connect(&connect_options(&options.connector)?).await?;
         let system = walsender.identify_system().await?;
         let source = SourceId(format!("postgres:{}:{}", system.system_id, options.source.slot));
-        let from =
+        let (from, confirmed) =
             setup::prepare_slot(&sql, &mut walsender, &options.source.slot, start, options.fresh).await?;
         let switched_at = match options.timeline {
             Some(before) if before < system.timeline => {
@@ -154,7 +155,8 @@ impl PostgresCapture {
             watched: Vec::new(),
             pending: std::collections::VecDeque::new(),
             catalog_due: now + CATALOG_INTERVAL,
-            confirmed: from,
+            // Not `from`: the journal may hold what is not delivered, and then it is not ours to confirm.
+            confirmed,
             told: 0,
             told_at: now,
             heard_at: now,
@@ -421,8 +423,18 @@ impl Capture for PostgresCapture {
         self.tell().await
     }
 
+    /// The server ships only what is flushed, and what nobody commits stays unflushed until its next checkpoint: a read
+    /// alone writes WAL (pruning, hints). So an empty message is committed, which flushes everything before it.
     async fn hurry(&mut self) -> Result<(), PostgresError> {
+        let flush = "SELECT pg_catalog.pg_logical_emit_message(true, 'rowbridge', '')";
+        if let Err(error) = self.sql.batch_execute(flush).await {
+            tracing::debug!(%error, "the log of an idle source is only reached later");
+        }
         self.status(true).await
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), PostgresError> {
+        self.status(false).await
     }
 
     fn watch(&mut self, tables: &[TableName]) {
