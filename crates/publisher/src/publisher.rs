@@ -210,6 +210,16 @@ impl Publisher {
                 last: self.journal.last(),
                 resume: resume.clone().filter(|_| !identity.fresh),
             };
+            if !identity.fresh && start.resume.is_none() {
+                let problem =
+                    "the journal is gone, but state_dir knows that changes were captured; what was not \
+                               delivered is lost. Run `rowbridge snapshot --all` to send everything again"
+                        .to_owned();
+                if self.failed(problem, true, &mut wait, &mut shutdown).await? {
+                    self.start_over()?;
+                }
+                continue;
+            }
             let claimed = self.state.is_claimed()?;
             let open = async {
                 if !claimed {
@@ -245,22 +255,33 @@ impl Publisher {
             };
             resume = self.journal.durable().borrow().resume.clone().or(resume);
             let Some((problem, permanent)) = problem else { continue };
-            if self.status.borrow().source.as_ref() != Some(&problem) {
-                if permanent {
-                    tracing::error!(%problem, "capture needs a person");
-                } else {
-                    tracing::warn!(%problem, "capture is interrupted and goes on when the source is there");
-                }
-            }
-            self.status.send_modify(|status| status.source = Some(problem));
-            let pause = if permanent { REOPEN_MAX } else { wait.mul_f64(rand::rng().random_range(0.5..1.0)) };
-            wait = (wait * 2).min(REOPEN_MAX);
-            if self.pause(pause, &mut shutdown).await? {
+            if self.failed(problem, permanent, &mut wait, &mut shutdown).await? {
                 self.start_over()?;
             }
         }
         lanes.join().await;
         Ok(())
+    }
+
+    /// Says why capture does not run and waits for the next try; true if an operator wants to start over.
+    async fn failed(
+        &self,
+        problem: String,
+        permanent: bool,
+        wait: &mut Duration,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<bool, OpenError> {
+        if self.status.borrow().source.as_ref() != Some(&problem) {
+            if permanent {
+                tracing::error!(%problem, "capture needs a person");
+            } else {
+                tracing::warn!(%problem, "capture is interrupted and goes on when the source is there");
+            }
+        }
+        self.status.send_modify(|status| status.source = Some(problem));
+        let pause = if permanent { REOPEN_MAX } else { wait.mul_f64(rand::rng().random_range(0.5..1.0)) };
+        *wait = (*wait * 2).min(REOPEN_MAX);
+        self.pause(pause, shutdown).await
     }
 
     /// Waits, looking for a request to start over; true if there was one.
@@ -377,6 +398,14 @@ impl Publisher {
     ) -> Result<(), OpenError> {
         let known = self.state.tables()?;
         let again = fresh && self.state.starts_over()?;
+        // Whoever begins with the next change gets no rows that were there before.
+        let (with, without): (Vec<_>, Vec<_>) =
+            self.config.endpoints.iter().partition(|endpoint| endpoint.start == Start::Snapshot);
+        let only: Vec<EndpointName> = match without.is_empty() {
+            true => vec![],
+            false => with.iter().map(|endpoint| endpoint.name.clone()).collect(),
+        };
+        let first = |def| (!with.is_empty()).then(|| Job { only: only.clone(), ..Job::new(def, false) });
         for def in tables {
             let before = known.iter().find(|(name, _)| *name == def.name);
             let now = columns(def);
@@ -384,7 +413,7 @@ impl Publisher {
             let job = match before {
                 _ if again => Some(Job::new(def, true)),
                 None if fresh && self.config.source.snapshot == SnapshotMode::Never => None,
-                None => Some(Job::new(def, false)),
+                None => first(def),
                 Some(_) if changed || added.contains(&def.name) && !fresh => Some(Job::new(def, true)),
                 Some(_) => continue,
             };

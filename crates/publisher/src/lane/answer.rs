@@ -32,6 +32,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) to: Option<Position>,
     /// Whether the delivery leaves a transaction open, so that `staged` is an answer.
     pub(crate) open: bool,
+    /// Where a snapshot of everything begins, if there is one.
+    pub(crate) begins: Option<Position>,
 }
 
 /// What to do next.
@@ -119,6 +121,16 @@ fn judge_signed(status: u16, answer: Answer, expected: &Expected<'_>) -> Verdict
             _ => unfit(Unfit::Status),
         },
         (409, AnswerStatus::Gap) => Verdict::Rewind(Box::new(answer)),
+        // Everything is sent again in an epoch above the other source's: that takes the lane over.
+        (409, AnswerStatus::ForeignSource)
+            if expected.to.is_none()
+                && answer
+                    .position
+                    .zip(expected.begins)
+                    .is_some_and(|(stands, begins)| stands.epoch < begins.epoch) =>
+        {
+            Verdict::Rewind(Box::new(answer))
+        }
         (409, AnswerStatus::ForeignSource) => Verdict::Halt(Fault::ForeignSource { message: answer.message }),
         (409, AnswerStatus::OldEpoch) => Verdict::Halt(Fault::OldEpoch { message: answer.message }),
         (
@@ -218,6 +230,7 @@ mod tests {
                 id: "rwb_1",
                 to,
                 open,
+                begins: None,
             };
             judge(reply, &expected, SystemTime::UNIX_EPOCH + Duration::from_secs(NOW))
         }

@@ -312,6 +312,7 @@ impl<J: Journal> Lane<J> {
                     id: &delivery.request.id,
                     to: delivery.to,
                     open: delivery.open,
+                    begins: self.config.snapshot_from,
                 };
                 judge(&reply, &expected, SystemTime::now())
             }

@@ -87,6 +87,7 @@ pub async fn probe(
         id: &delivery.request.id,
         to: None,
         open: false,
+        begins: None,
     };
     match judge(&reply, &expected, SystemTime::now()) {
         // A rewind is what an unknown lane is not told; both prove that a subscriber with our secret answered.

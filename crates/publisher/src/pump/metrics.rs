@@ -28,6 +28,11 @@ impl CaptureMetrics {
         self.lag_seconds.set((now - block.head.at).max(0) as f64 / 1e6);
     }
 
+    /// The source has nothing more at this moment.
+    pub(super) fn caught_up(&self) {
+        self.lag_seconds.set(0.0);
+    }
+
     pub(super) fn behind(&self, distance: u64) {
         self.behind.set(i64::try_from(distance).unwrap_or(i64::MAX));
     }

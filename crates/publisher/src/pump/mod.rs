@@ -266,6 +266,7 @@ where
             }
             Captured::Advanced { at, resume } => {
                 self.passed = self.passed.max(at);
+                self.metrics.caught_up();
                 // What is held is not in the journal yet: the source must not forget it.
                 if !self.placing.holds() {
                     self.idle = Some(resume);
