@@ -210,9 +210,17 @@ impl Publisher {
                 last: self.journal.last(),
                 resume: resume.clone().filter(|_| !identity.fresh),
             };
+            let claimed = self.state.is_claimed()?;
+            let open = async {
+                if !claimed {
+                    source.refuse_taken().await.map_err(Unopened::Source)?;
+                    self.state.claim().map_err(Unopened::State)?;
+                }
+                source.open(start, identity.clone()).await.map_err(Unopened::Source)
+            };
             let opened = tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => break,
-                opened = source.open(start, identity.clone()) => opened,
+                opened = open => opened,
             };
             let problem = match opened {
                 Ok(opened) => {
@@ -226,7 +234,14 @@ impl Publisher {
                         Ended::Failed { problem, permanent } => Some((problem, permanent)),
                     }
                 }
-                Err(error) => Some((describe(&error), !error.class().is_retryable())),
+                Err(Unopened::State(error)) => return Err(error.into()),
+                Err(Unopened::Source(error)) => {
+                    let permanent = !error.class().is_retryable();
+                    if permanent {
+                        self.state.unclaim()?;
+                    }
+                    Some((describe(&error), permanent))
+                }
             };
             resume = self.journal.durable().borrow().resume.clone().or(resume);
             let Some((problem, permanent)) = problem else { continue };
@@ -304,15 +319,18 @@ impl Publisher {
             let mut durable = self.journal.durable();
             let _ = durable.wait_for(|durable| durable.resume.as_ref() == Some(&resume)).await;
         }
+        // Before the state says that this epoch has begun: a kill in between must not lose it.
+        let again = before.fresh && self.state.starts_over()?;
+        let snapshot_from = again.then(|| Position::new(identity.epoch, 0, 0));
+        if let Some(from) = snapshot_from {
+            self.state.set_snapshot_from(from)?;
+        }
         let identity = Identity { fresh: false, source: Some(source.clone()), ..identity };
         self.state.set_identity(&identity)?;
         self.plan_lanes(&tables)?;
         lanes.start(self, &source, shutdown)?;
-        if before.fresh
-            && let Some(last) = self.journal.last()
-        {
-            lanes.snapshot_from(last);
-            self.state.set_snapshot_from(last)?;
+        if let Some(from) = snapshot_from {
+            lanes.snapshot_from(from);
         }
         self.status.send_modify(|status| status.source = None);
         let (pump_status, mut pump_changes) = watch::channel(PumpStatus::default());
@@ -395,6 +413,12 @@ impl Publisher {
     }
 }
 
+/// Why there is no capture.
+enum Unopened<E> {
+    Source(E),
+    State(StateError),
+}
+
 enum Ended {
     Shutdown,
     SnapshotAll,
@@ -461,6 +485,7 @@ impl Lanes {
                 endpoint: endpoint.clone(),
                 start: publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO),
                 snapshot_from: publisher.state.snapshot_from()?,
+                first_epoch: publisher.state.first_epoch()?.unwrap_or(0),
                 max_transaction: publisher.config.source.max_transaction,
                 shutdown_grace: publisher.grace,
                 timing: crate::lane::Timing::default(),

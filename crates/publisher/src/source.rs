@@ -9,6 +9,7 @@ use rowbridge_schema::{Offset, SourceId, TableName};
 use std::path::PathBuf;
 
 use crate::capture::postgres::client::Connector;
+use crate::capture::postgres::setup::refuse_taken_slot;
 use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions};
 use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
 use crate::capture::{Capture, CaptureStart};
@@ -37,6 +38,9 @@ pub(crate) struct OpenSource<C, R> {
 pub(crate) trait Source: Send + Sync {
     type Capture: Capture;
     type Reader: SnapshotReader + 'static;
+
+    /// Before the very first start: refuses what an earlier life has left at the source. What is there later is ours.
+    fn refuse_taken(&self) -> impl Future<Output = Result<(), <Self::Capture as Capture>::Error>> + Send;
 
     /// Connects and checks; called again after every loss.
     fn open(
@@ -70,6 +74,11 @@ impl PostgresSource {
 impl Source for PostgresSource {
     type Capture = PostgresCapture;
     type Reader = PostgresSnapshot;
+
+    async fn refuse_taken(&self) -> Result<(), PostgresError> {
+        let client = self.connector.connect("first start").await?;
+        refuse_taken_slot(&client, &self.config.slot).await
+    }
 
     async fn open(
         &self,
@@ -117,6 +126,11 @@ impl SqliteSource {
 impl Source for SqliteSource {
     type Capture = SqliteCapture;
     type Reader = SqliteSnapshots;
+
+    /// A change log that is there already is as good as a new one: what it lacks, the target's position tells.
+    async fn refuse_taken(&self) -> Result<(), SqliteError> {
+        Ok(())
+    }
 
     async fn open(
         &self,

@@ -125,10 +125,10 @@ pub struct State {
     _lock: File,
 }
 
-/// The epoch of a new state: minutes since 1970, so that it is above every epoch of a state that was lost.
+/// The epoch of a new state: seconds since 1970, so that it is above every epoch of a state that was lost.
 fn first_epoch() -> u32 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(1, |since| u32::try_from(since.as_secs() / 60).unwrap_or(u32::MAX))
+    since.map_or(1, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
 }
 
 fn open_database(dir: &Path) -> Result<Connection, StateError> {
@@ -183,7 +183,9 @@ impl State {
             Self { path: dir.join(STATE_FILE), database: Mutex::new(open_database(dir)?), _lock: lock };
         match state.meta("stream")? {
             None => {
-                state.set_meta("epoch", &first_epoch().to_string())?;
+                let epoch = first_epoch().to_string();
+                state.set_meta("epoch", &epoch)?;
+                state.set_meta("first_epoch", &epoch)?;
                 state.set_meta("stream", stream.as_str())?;
             }
             Some(found) if found != stream.as_str() => {
@@ -239,6 +241,38 @@ impl State {
                 .map(|(file, at, epoch)| (Offset { file, at }, epoch))
                 .collect(),
         })
+    }
+
+    /// The epoch with which this state began: whatever is older, another state has sent.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn first_epoch(&self) -> Result<Option<u32>, StateError> {
+        Ok(self.meta("first_epoch")?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Whether a slot at the source is known to be ours.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn is_claimed(&self) -> Result<bool, StateError> {
+        Ok(self.meta("claimed")?.is_some() || self.meta("source")?.is_some() || self.starts_over()?)
+    }
+
+    /// Remembers that nothing of ours was at the source before: what is there from now on is ours.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn claim(&self) -> Result<(), StateError> {
+        self.set_meta("claimed", "yes")
+    }
+
+    /// Nothing was made at the source yet, and who waits for a person must not claim what others make meanwhile.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn unclaim(&self) -> Result<(), StateError> {
+        self.with(|db| db.execute("DELETE FROM meta WHERE key = 'claimed'", [])).map(drop)
     }
 
     /// Remembers who we are.

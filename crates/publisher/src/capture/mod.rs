@@ -86,6 +86,9 @@ pub trait Capture: Send {
     /// Asks the source to say soon how far it is, for a waiting snapshot.
     fn hurry(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Shows the source that we are there, while nothing is taken for a long time.
+    fn keep_alive(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
     /// Tables whose changed keys are reported and whose updates may meet missing rows (a snapshot is under way).
     fn watch(&mut self, tables: &[TableName]);
 

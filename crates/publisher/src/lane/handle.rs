@@ -37,6 +37,9 @@ pub struct LaneConfig {
     pub start: Position,
     /// A snapshot of everything lies behind this position: a target further back goes on here.
     pub snapshot_from: Option<Position>,
+    /// The epoch with which the publisher's state began. A target that stands in an older one holds what another state
+    /// has sent, and nobody knows what happened between the two: it needs a snapshot.
+    pub first_epoch: u32,
     /// `source.max_transaction`: encoded bytes up to which a transaction is applied whole.
     pub max_transaction: u64,
     /// How long a stop waits for the delivery in flight.

@@ -421,6 +421,9 @@ impl<J: Journal> Lane<J> {
         self.batcher = None;
         let cursor = position.unwrap_or(self.config.start);
         let from = cursor.max(self.config.snapshot_from.unwrap_or(Position::ZERO));
+        if position.is_some() && from.epoch < self.config.first_epoch {
+            return self.need_snapshot(cursor, Position::new(self.config.first_epoch, 0, 0));
+        }
         match self.journal.reader(from) {
             Ok(reader) => {
                 self.batcher = Some(Batcher::new(reader, Chain::at(position, from)));

@@ -49,6 +49,7 @@ fn config(target: &Target) -> LaneConfig {
         },
         start: Position::ZERO,
         snapshot_from: None,
+        first_epoch: 0,
         max_transaction: 1 << 20,
         shutdown_grace: Duration::from_secs(2),
         // Long enough to stay out of the way of tests that are not about them.
@@ -174,6 +175,23 @@ async fn a_restored_target_is_met_where_it_stands() {
     // A target that lost everything is met at the lane's start.
     target.with(|state| (state.position, state.applied) = (None, vec![]));
     target.until(|state| commits(&state.applied) == [1, 2, 3, 4, 5]).await;
+    lane.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_of_an_earlier_life_needs_a_snapshot_of_this_one() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    let here = Position { epoch: 9, ..at(5, 1) };
+    target.with(|state| state.position = Some(at(4, 1)));
+    let mut block = Arc::into_inner(change(5, "orders")).unwrap();
+    (block.head.first, block.head.last) = (here, here);
+    journal.push(Arc::new(block));
+    let lane = run(LaneConfig { first_epoch: 9, ..config(&target) }, &journal);
+    let status = lane.until(|status| status.state.label() == "needs_snapshot").await;
+    assert!(status.state.to_string().contains("`rowbridge snapshot --all`"), "{}", status.state);
+    target.with(|state| assert!(state.applied.is_empty()));
+    lane.handle.snapshot_from(Position { epoch: 9, ..at(0, 0) });
+    lane.until(|status| status.acked == Some(here)).await;
     lane.stop().await;
 }
 

@@ -26,8 +26,9 @@ const MARK_INTERVAL: Duration = Duration::from_secs(5);
 const REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the end of the source's log is asked for.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// How often the source hears from us while the journal is full.
-const PAUSED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the source hears from us while the journal is full: nothing it asks is read then, and a server gives up a
+/// client that is silent for `wal_sender_timeout`.
+const PAUSED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why the pump stopped.
 #[derive(Debug, thiserror::Error)]
@@ -165,6 +166,8 @@ where
 {
     async fn run(&mut self) -> Result<PumpEnd, Stop<C, R>> {
         self.plan_jobs()?;
+        // What an earlier life has made safe.
+        self.confirm().await?;
         let mut requests = tokio::time::interval(REQUEST_INTERVAL);
         let mut marks = tokio::time::interval(MARK_INTERVAL);
         loop {
@@ -326,7 +329,10 @@ where
             match wake {
                 Wake::Shutdown => return Ok(true),
                 Wake::Captured(()) => break,
-                _ => self.confirm().await?,
+                _ => {
+                    self.confirm().await?;
+                    self.capture.keep_alive().await.map_err(PumpError::Capture)?;
+                }
             }
         }
         tracing::info!("there is room in the journal: capture goes on");

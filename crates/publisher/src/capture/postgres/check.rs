@@ -48,7 +48,7 @@ async fn look(
         "replication connection works (system {}, timeline {})",
         system.system_id, system.timeline
     )));
-    let catalog = catalog::load(&client, &source.tables).await?;
+    let catalog = catalog::load(&client, &source.tables, None).await?;
     let names: Vec<_> = catalog.tables.keys().cloned().collect();
     for pattern in source.tables.unmatched(&names) {
         findings.push(Finding::warning(
@@ -74,30 +74,12 @@ async fn privileges(
     catalog: &Catalog,
     findings: &mut Vec<Finding>,
 ) -> Result<(), PostgresError> {
-    let mut missing = Vec::new();
-    for table in catalog.tables.values() {
-        let row = client
-            .query_one("SELECT pg_catalog.has_table_privilege($1::oid, 'SELECT')", &[&table.oid])
-            .await
-            .map_err(|source| PostgresError::query("read privileges", source))?;
-        if !row.try_get::<_, bool>(0).map_err(|source| PostgresError::query("read privileges", source))? {
-            missing.push(qualified(&table.def.name));
+    findings.push(match setup::missing_grants(client, catalog).await? {
+        None => Finding::ok(format!("{} tables can be read", catalog.tables.len())),
+        Some((tables, statements)) => {
+            Finding::error(format!("{tables} tables cannot be read for their snapshot"), statements)
         }
-    }
-    missing.sort();
-    if missing.is_empty() {
-        findings.push(Finding::ok(format!("{} tables can be read", catalog.tables.len())));
-    } else {
-        let user: String = client
-            .query_one("SELECT current_user::text", &[])
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(|source| PostgresError::query("read privileges", source))?;
-        findings.push(Finding::error(
-            format!("{} tables cannot be read for their snapshot", missing.len()),
-            format!("GRANT SELECT ON {} TO {};", missing.join(", "), ident(&user)),
-        ));
-    }
+    });
     Ok(())
 }
 

@@ -145,6 +145,21 @@ impl Classified for PostgresError {
                 "If state_dir was lost or is new, run `rowbridge snapshot --all` to take over the slot and send all \
                  tables again; if another stream uses this slot, set source.slot to another name than {slot}."
             )),
+            Self::Connect { source, .. } => match source.code() {
+                Some(code)
+                    if *code == SqlState::INVALID_PASSWORD
+                        || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+                {
+                    Some("Correct user and password in source.url, or the server's pg_hba.conf.".to_owned())
+                }
+                Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+                    Some("Correct the database's name in source.url.".to_owned())
+                }
+                Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                    Some("Grant CONNECT on the database to the user in source.url.".to_owned())
+                }
+                _ => None,
+            },
             Self::SlotInUse { .. } => {
                 Some("Stop the other publisher, or give this one another source.slot.".to_owned())
             }

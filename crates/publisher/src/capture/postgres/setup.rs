@@ -85,6 +85,69 @@ pub async fn preflight(client: &Client) -> Result<(), PostgresError> {
     Ok(())
 }
 
+/// How many captured tables this role may not read, and the statements that let it.
+///
+/// # Errors
+/// The query's.
+pub async fn missing_grants(
+    client: &Client,
+    catalog: &Catalog,
+) -> Result<Option<(usize, String)>, PostgresError> {
+    let oids: Vec<u32> = catalog.tables.values().map(|table| table.oid).collect();
+    let rows = client
+        .query(
+            "SELECT n.nspname::text, c.relname::text, current_user::text,
+                    pg_catalog.has_schema_privilege(n.oid, 'USAGE'), pg_catalog.has_table_privilege(c.oid, 'SELECT')
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = ANY($1) ORDER BY 1, 2",
+            &[&oids],
+        )
+        .await
+        .map_err(failed("read privileges"))?;
+    let (mut schemas, mut tables, mut unreadable) = (BTreeSet::new(), Vec::new(), 0);
+    let mut role = String::new();
+    for row in rows {
+        let text = |index: usize| row.try_get::<_, String>(index).map_err(failed("read privileges"));
+        let flag = |index: usize| row.try_get::<_, bool>(index).map_err(failed("read privileges"));
+        let (usage, select) = (flag(3)?, flag(4)?);
+        role = text(2)?;
+        unreadable += usize::from(!usage || !select);
+        if !usage {
+            schemas.insert(ident(&text(0)?));
+        }
+        if !select {
+            tables.push(qualified(&TableName::new(text(0)?, text(1)?)));
+        }
+    }
+    if unreadable == 0 {
+        return Ok(None);
+    }
+    let role = ident(&role);
+    let mut statements = Vec::new();
+    if !schemas.is_empty() {
+        let schemas: Vec<String> = schemas.into_iter().collect();
+        statements.push(format!("GRANT USAGE ON SCHEMA {} TO {role};", schemas.join(", ")));
+    }
+    if !tables.is_empty() {
+        statements.push(format!("GRANT SELECT ON {} TO {role};", tables.join(", ")));
+    }
+    Ok(Some((unreadable, statements.join(" "))))
+}
+
+/// Tables that cannot be read are told before the slot is made, and not table by table.
+///
+/// # Errors
+/// `NotReady` with the statements that mend it.
+pub async fn require_grants(client: &Client, catalog: &Catalog) -> Result<(), PostgresError> {
+    match missing_grants(client, catalog).await? {
+        None => Ok(()),
+        Some((tables, statements)) => Err(PostgresError::NotReady {
+            problem: format!("SELECT is missing on {tables} captured tables"),
+            fix: format!("Run as their owner: `{statements}`"),
+        }),
+    }
+}
+
 /// Statements that bring the publications in line with the catalog, and the tables that so become published.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PublicationPlan {
@@ -236,7 +299,25 @@ pub async fn slot_state(client: &Client, slot: &str) -> Result<Option<SlotState>
     }))
 }
 
-/// Checks the slot against the journal, or makes it for an empty journal. Returns the LSN to start from.
+/// Refuses a slot that was there before this state: another stream uses it, or `state_dir` was lost.
+///
+/// # Errors
+/// `SlotWithoutJournal`, `SlotInUse`, the query's.
+pub async fn refuse_taken_slot(client: &Client, slot: &str) -> Result<(), PostgresError> {
+    match slot_state(client, slot).await? {
+        None => Ok(()),
+        Some(SlotState { active_pid: Some(pid), .. }) => {
+            Err(PostgresError::SlotInUse { slot: slot.to_owned(), pid })
+        }
+        Some(state) => Err(PostgresError::SlotWithoutJournal {
+            slot: slot.to_owned(),
+            slot_at: format_lsn(state.confirmed),
+        }),
+    }
+}
+
+/// Checks the slot against the journal, or makes it for an empty journal. Returns the LSN to start from and the one that
+/// the slot has confirmed.
 ///
 /// `fresh` says that nothing was ever captured under this state: an unfinished first start may have left a slot behind,
 /// which is dropped and made again. A slot that belongs to a journal is never made again silently.
@@ -249,7 +330,7 @@ pub async fn prepare_slot(
     slot: &str,
     start: &CaptureStart,
     fresh: bool,
-) -> Result<u64, PostgresError> {
+) -> Result<(u64, u64), PostgresError> {
     let resume = start.resume.as_ref().and_then(|resume| parse_lsn(&resume.0));
     let since = format_lsn(resume.unwrap_or(start.last.unwrap_or(Position::ZERO).offset.at));
     let state = slot_state(client, slot).await?;
@@ -269,7 +350,7 @@ pub async fn prepare_slot(
                     journal_at: since,
                 });
             }
-            Ok(resume)
+            Ok((resume, state.confirmed))
         }
         (None, Some(_)) => Err(PostgresError::SlotGone { slot: slot.to_owned(), since }),
         (Some(state), None) if !fresh => Err(PostgresError::SlotWithoutJournal {
@@ -282,7 +363,7 @@ pub async fn prepare_slot(
             }
             tracing::info!(%slot, "making the replication slot; this waits for transactions that are open now");
             let created = walsender.create_slot(slot, SlotOptions::default()).await?;
-            Ok(created.consistent_point)
+            Ok((created.consistent_point, created.consistent_point))
         }
     }
 }

@@ -1,0 +1,150 @@
+//! Something that was stored is gone: the target's latest days, the slot, `state_dir`.
+
+use std::time::{Duration, Instant};
+
+use rowbridge_tests::scenario::{Pair, PairOptions};
+use rowbridge_tests::size::size;
+
+use super::*;
+
+async fn running() -> Pair {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(SCHEMA).await;
+    pair.source_execute(&insert(1, 300)).await;
+    pair.start().await;
+    pair.wait_equal(&TABLES).await;
+    pair
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restored_target_catches_up_by_itself() {
+    let pair = running().await;
+    let backup = pair.target_cluster().backup().await;
+    pair.source_execute(&insert(301, 400)).await;
+    pair.source_execute(&delete(1, 50)).await;
+    pair.source_execute("UPDATE named SET n = 7 WHERE id LIKE '%9'").await;
+    pair.wait_equal(&TABLES).await;
+
+    pair.target_cluster().restore(&backup).await;
+    pair.source_execute(&insert(401, 450)).await;
+    pair.wait_equal(&TABLES).await;
+
+    // Nothing more happens at the source: the next empty delivery tells.
+    pair.target_cluster().restore(&backup).await;
+    let restored = Instant::now();
+    pair.wait_equal(&TABLES).await;
+    assert!(restored.elapsed() < Duration::from_secs(15), "{:?}", restored.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_slot_is_told_and_a_snapshot_removes_what_was_deleted() {
+    let pair = running().await;
+    assert_eq!(pair.publisher().terminate().await.code(), Some(0));
+    drop_slot(&pair).await;
+    pair.source_execute(&delete(1, 100)).await;
+    pair.source_execute(&delete_keyless(1, 100)).await;
+    pair.source_execute(&insert(1000, 1100)).await;
+    pair.publisher().start();
+    not_ready(&pair, &[SLOT, "does not exist any more", "rowbridge snapshot --all"]).await;
+
+    // Writes go on while everything is sent again.
+    snapshot_all(&pair);
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut next = 2000;
+    while Instant::now() < until {
+        pair.source_execute(&insert(next, next + 4)).await;
+        pair.source_execute(&format!("UPDATE named SET n = n + 1 WHERE id = 'key {}'", next - 3)).await;
+        pair.source_execute(&format!("UPDATE numbered SET n = n + 1 WHERE id IN ({}, 1001)", next - 2)).await;
+        pair.source_execute(&delete(next, next)).await;
+        next += 5;
+    }
+    pair.wait_equal(&TABLES).await;
+    pair.wait_publisher().await;
+    pair.source_execute(&insert(10, 20)).await;
+    pair.wait_equal(&TABLES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_state_is_refused_until_a_snapshot() {
+    let pair = running().await;
+    pair.publisher().kill9();
+    std::fs::remove_dir_all(pair.state_dir()).unwrap();
+    pair.source_execute(&delete(1, 100)).await;
+    pair.source_execute(&delete_keyless(1, 100)).await;
+    pair.publisher().start();
+    not_ready(&pair, &[SLOT, "state_dir", "rowbridge snapshot --all"]).await;
+    snapshot_all(&pair);
+    pair.wait_equal(&TABLES).await;
+    pair.wait_publisher().await;
+
+    // Without the slot, too, nothing at the source tells that this is not the first life: the target does.
+    pair.publisher().terminate().await;
+    std::fs::remove_dir_all(pair.state_dir()).unwrap();
+    drop_slot(&pair).await;
+    pair.source_execute(&delete(150, 250)).await;
+    pair.source_execute(&delete_keyless(150, 250)).await;
+    pair.publisher().start();
+    not_ready(&pair, &["endpoint copy", "rowbridge snapshot --all"]).await;
+    snapshot_all(&pair);
+    pair.wait_equal(&TABLES).await;
+    pair.wait_publisher().await;
+    pair.source_execute(&insert(1000, 1010)).await;
+    pair.wait_equal(&TABLES).await;
+}
+
+/// A first start that was cut off has left a slot behind, and nobody needs to be asked about that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_start_that_was_killed_begins_again() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(SCHEMA).await;
+    pair.source_execute(&insert(1, 300)).await;
+    // The slot waits for the end of this transaction.
+    let open = pair.source().await;
+    open.batch_execute("BEGIN; INSERT INTO numbered VALUES (-1)").await.unwrap();
+    pair.publisher().start();
+    let sql = format!("SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = '{SLOT}'");
+    wait::until("a slot in the making", DEADLINE, || async {
+        if source_value(&pair, &sql).await == "1" { Ok(()) } else { Err("none yet".to_owned()) }
+    })
+    .await;
+    pair.publisher().kill9();
+    open.batch_execute("COMMIT").await.unwrap();
+    pair.start().await;
+    pair.wait_equal(&TABLES).await;
+}
+
+/// Keys that change while their table is read and sent again come from the stream, and the snapshot must not remove them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tables_sent_again_under_load_lose_no_row() {
+    let pair = running().await;
+    let until = Instant::now() + Duration::from_secs(size(5, 30));
+    let writer = |number: i64| {
+        let pair = &pair;
+        async move {
+            let client = pair.source().await;
+            let mut next = number * 1_000_000;
+            while Instant::now() < until {
+                let key = next % 300 + 1;
+                next += 1;
+                let sql = format!(
+                    "BEGIN; UPDATE named SET n = n + 1 WHERE id = 'key {key}';
+                     UPDATE numbered SET n = n + 1 WHERE id = {key};
+                     INSERT INTO named VALUES ('a{next}', 'new'); INSERT INTO numbered VALUES (-{next}, 'new');
+                     DELETE FROM named WHERE id = 'a{old}'; DELETE FROM numbered WHERE id = -{old};
+                     INSERT INTO keyless VALUES ({next}, 'new'); COMMIT",
+                    old = next - 5
+                );
+                client.batch_execute(&sql).await.unwrap();
+            }
+        }
+    };
+    let again = async {
+        while Instant::now() < until {
+            let tables = TABLES.map(str::to_owned).to_vec();
+            request(pair.state_dir(), &Request::Snapshot(tables)).unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::join!(writer(1), writer(2), writer(3), again);
+    pair.wait_equal(&TABLES).await;
+}
