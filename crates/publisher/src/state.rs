@@ -468,6 +468,15 @@ impl State {
         .map(drop)
     }
 
+    /// Takes a request to send everything again, if one was left, and leaves the others for a source that is there.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn take_snapshot_all(&self) -> Result<bool, StateError> {
+        self.with(|db| db.execute("DELETE FROM requests WHERE json_extract(what, '$.snapshot') = 'all'", []))
+            .map(|taken| taken > 0)
+    }
+
     /// Takes all requests that were left.
     ///
     /// # Errors
@@ -599,6 +608,11 @@ mod tests {
         let taken = state.take_requests().unwrap();
         assert_eq!(taken, [Request::SnapshotAll, Request::Snapshot(vec!["public.t".into()])]);
         assert!(state.take_requests().unwrap().is_empty());
+        // While the source is away only the request that does not need it is taken.
+        request(dir.path(), &Request::SnapshotAll).unwrap();
+        request(dir.path(), &Request::Snapshot(vec!["all".into()])).unwrap();
+        assert_eq!((state.take_snapshot_all().unwrap(), state.take_snapshot_all().unwrap()), (true, false));
+        assert_eq!(state.take_requests().unwrap(), [Request::Snapshot(vec!["all".into()])]);
         assert!(request(&dir.path().join("absent"), &Request::SnapshotAll).is_err());
     }
 }
