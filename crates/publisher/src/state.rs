@@ -384,7 +384,7 @@ impl State {
     ///
     /// # Errors
     /// The file's.
-    pub fn tables(&self) -> Result<Vec<(TableName, Vec<(String, String)>)>, StateError> {
+    pub fn tables(&self) -> Result<Vec<(TableName, SentColumns)>, StateError> {
         self.with(|db| {
             let mut statement = db.prepare("SELECT schema, name, columns FROM tables ORDER BY 1, 2")?;
             let rows = statement.query_map([], |row| {
@@ -502,9 +502,12 @@ fn parse_request(text: &str) -> Option<Request> {
     }
 }
 
-/// Name and type of each sent column: what decides whether rows that were sent before are still right.
+/// Name and type of each sent column.
+pub type SentColumns = Vec<(String, String)>;
+
+/// The sent columns of a table: what decides whether rows that were sent before are still right.
 #[must_use]
-pub fn columns(def: &TableDef) -> Vec<(String, String)> {
+pub fn columns(def: &TableDef) -> SentColumns {
     let sent = def.columns.iter().filter(|column| column.generated.is_none());
     sent.map(|column| (column.name.clone(), column.type_name.clone())).collect()
 }
