@@ -199,7 +199,7 @@ fn check_says_which_server_is_away_and_what_to_do() {
         stdout.lines().find(|line| line.starts_with("error  source:")).unwrap_or_else(|| panic!("{stdout}"));
     assert!(source.contains(&away.to_string()) || source.contains("127.0.0.1"), "{source}");
     assert!(source.contains("refused"), "{source}");
-    assert!(stdout.contains("error  endpoint: endpoint copy: cannot connect"), "{stdout}");
+    assert!(stdout.contains("error  endpoint: copy: cannot connect"), "{stdout}");
     assert!(!state.exists(), "check makes nothing");
 
     let (code, stdout, _) = rowbridge(folder.path(), &["check", "--json"]);

@@ -50,7 +50,7 @@ pub async fn kill_in_turn(pair: &Pair, times: u32, longest_wait: Duration) -> Ki
 /// The end of the account: what the last subscriber process has counted.
 pub async fn account(pair: &Pair, mut kills: Kills) -> Kills {
     kills.repeated += repeated(pair).await as u32;
-    println!(
+    eprintln!(
         "{} kills of the publisher, {} of the subscriber, {} deliveries repeated",
         kills.publisher, kills.subscriber, kills.repeated
     );

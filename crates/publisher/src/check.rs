@@ -96,13 +96,13 @@ pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConf
         Err(finding) => return finding,
     };
     match lane::probe(&publisher.stream, endpoint, tls).await {
-        Ok(()) => Finding::ok(format!("endpoint {name}: {host} takes deliveries with this secret")),
+        Ok(()) => Finding::ok(format!("{name}: {host} takes deliveries with this secret")),
         Err(error) if own && error.is_unreachable() => {
-            Finding::ok(format!("endpoint {name}: is the subscriber of this file, which does not run now"))
+            Finding::ok(format!("{name}: is the subscriber of this file, which does not run now"))
         }
         Err(error) => Finding {
             severity: Severity::Error,
-            what: format!("endpoint {name}: {}", chain(&error)),
+            what: format!("{name}: {}", chain(&error)),
             fix: error.fix(),
         },
     }
@@ -112,8 +112,7 @@ fn endpoint_tls(endpoint: &EndpointConfig) -> Result<Option<Arc<rustls::ClientCo
     if endpoint.url.scheme() == "http" {
         return Ok(None);
     }
-    let failed =
-        |what: String| Finding::error(format!("endpoint {}: {what}", endpoint.name), "Correct endpoint.ca.");
+    let failed = |what: String| Finding::error(format!("{}: {what}", endpoint.name), "Correct endpoint.ca.");
     let pem = match &endpoint.ca {
         Some(path) => Some(
             std::fs::read(path)

@@ -18,7 +18,7 @@ use crate::metrics::PublisherMetrics;
 use crate::pump::{self, CaptureMetrics, Parts, PumpEnd, PumpStatus};
 use crate::snapshot::SnapshotReader;
 use crate::source::{OpenSource, PostgresSource, Source, SqliteSource};
-use crate::state::{Identity, Job, Request, State, StateError, columns};
+use crate::state::{Identity, Job, State, StateError, columns};
 
 /// First wait after a lost source.
 const REOPEN_FIRST: Duration = Duration::from_millis(200);
@@ -201,6 +201,9 @@ impl Publisher {
         if let Identity { source: Some(id), fresh: false, .. } = self.state.identity()? {
             lanes.start(&self, &id, &shutdown)?;
         }
+        if self.state.take_snapshot_all()? {
+            self.start_over()?;
+        }
         let mut wait = REOPEN_FIRST;
         let mut resume = self.recovered.resume.clone();
         while !*shutdown.borrow() {
@@ -288,7 +291,7 @@ impl Publisher {
     async fn pause(&self, pause: Duration, shutdown: &mut watch::Receiver<bool>) -> Result<bool, OpenError> {
         let until = tokio::time::Instant::now() + pause;
         loop {
-            if self.state.take_requests()?.contains(&Request::SnapshotAll) {
+            if self.state.take_snapshot_all()? {
                 return Ok(true);
             }
             let next = until.min(tokio::time::Instant::now() + Duration::from_secs(1));

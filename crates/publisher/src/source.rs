@@ -34,6 +34,9 @@ pub(crate) struct OpenSource<C, R> {
     pub added: Vec<TableName>,
 }
 
+/// An open source, or why there is none.
+pub(crate) type Opened<C, R> = Result<OpenSource<C, R>, <C as Capture>::Error>;
+
 /// One kind of source.
 pub(crate) trait Source: Send + Sync {
     type Capture: Capture;
@@ -47,9 +50,7 @@ pub(crate) trait Source: Send + Sync {
         &self,
         start: CaptureStart,
         identity: Identity,
-    ) -> impl Future<
-        Output = Result<OpenSource<Self::Capture, Self::Reader>, <Self::Capture as Capture>::Error>,
-    > + Send;
+    ) -> impl Future<Output = Opened<Self::Capture, Self::Reader>> + Send;
 }
 
 /// A PostgreSQL source.

@@ -384,7 +384,7 @@ impl State {
     ///
     /// # Errors
     /// The file's.
-    pub fn tables(&self) -> Result<Vec<(TableName, Vec<(String, String)>)>, StateError> {
+    pub fn tables(&self) -> Result<Vec<(TableName, SentColumns)>, StateError> {
         self.with(|db| {
             let mut statement = db.prepare("SELECT schema, name, columns FROM tables ORDER BY 1, 2")?;
             let rows = statement.query_map([], |row| {
@@ -468,6 +468,15 @@ impl State {
         .map(drop)
     }
 
+    /// Takes a request to send everything again, if one was left, and leaves the others for a source that is there.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn take_snapshot_all(&self) -> Result<bool, StateError> {
+        self.with(|db| db.execute("DELETE FROM requests WHERE json_extract(what, '$.snapshot') = 'all'", []))
+            .map(|taken| taken > 0)
+    }
+
     /// Takes all requests that were left.
     ///
     /// # Errors
@@ -493,9 +502,12 @@ fn parse_request(text: &str) -> Option<Request> {
     }
 }
 
-/// Name and type of each sent column: what decides whether rows that were sent before are still right.
+/// Name and type of each sent column.
+pub type SentColumns = Vec<(String, String)>;
+
+/// The sent columns of a table: what decides whether rows that were sent before are still right.
 #[must_use]
-pub fn columns(def: &TableDef) -> Vec<(String, String)> {
+pub fn columns(def: &TableDef) -> SentColumns {
     let sent = def.columns.iter().filter(|column| column.generated.is_none());
     sent.map(|column| (column.name.clone(), column.type_name.clone())).collect()
 }
@@ -599,6 +611,11 @@ mod tests {
         let taken = state.take_requests().unwrap();
         assert_eq!(taken, [Request::SnapshotAll, Request::Snapshot(vec!["public.t".into()])]);
         assert!(state.take_requests().unwrap().is_empty());
+        // While the source is away only the request that does not need it is taken.
+        request(dir.path(), &Request::SnapshotAll).unwrap();
+        request(dir.path(), &Request::Snapshot(vec!["all".into()])).unwrap();
+        assert_eq!((state.take_snapshot_all().unwrap(), state.take_snapshot_all().unwrap()), (true, false));
+        assert_eq!(state.take_requests().unwrap(), [Request::Snapshot(vec!["all".into()])]);
         assert!(request(&dir.path().join("absent"), &Request::SnapshotAll).is_err());
     }
 }

@@ -150,7 +150,7 @@ async fn endpoints(publisher: &PublisherConfig, subscriber: Option<&SubscriberCo
         let found = tokio::time::timeout(wait, check_endpoint(publisher, endpoint, own)).await;
         findings.push(found.unwrap_or_else(|_| {
             Finding::error(
-                format!("endpoint {}: no answer within {} s", endpoint.name, wait.as_secs_f32()),
+                format!("{}: no answer within {} s", endpoint.name, wait.as_secs_f32()),
                 "Start the subscriber, or correct endpoint.url and the firewalls on the way.",
             )
         }));

@@ -53,9 +53,10 @@ impl TeardownArgs {
         }
         match (count, self.yes) {
             (0, _) => output::say("nothing of rowbridge is there"),
-            (_, true) => {
-                output::say(format!("dropped {count}; state_dir and copied rows are left as they are"))
-            }
+            (_, true) => output::say(format!(
+                "dropped {count}; state_dir and copied rows are left as they are. To use this file again, run \
+                     `rowbridge snapshot --all` before"
+            )),
             (_, false) => output::say(format!(
                 "nothing was dropped; stop rowbridge and add --yes to drop these {count}"
             )),
