@@ -35,6 +35,8 @@ pub struct PostgresSnapshot {
     client: Option<Client>,
     /// The keyless table whose transaction is open.
     open: Option<OpenRead>,
+    /// A transaction was begun and its end was not seen.
+    begun: bool,
 }
 
 struct OpenRead {
@@ -47,13 +49,14 @@ impl PostgresSnapshot {
     /// A reader; connects when first used.
     #[must_use]
     pub fn new(connector: Connector, patterns: TablePatterns) -> Self {
-        Self { connector, patterns, client: None, open: None }
+        Self { connector, patterns, client: None, open: None, begun: false }
     }
 
     /// A usable session without an open transaction of ours.
     async fn client(&mut self) -> Result<&Client, PostgresError> {
         if self.client.as_ref().is_none_or(Client::is_closed) {
             self.open = None;
+            self.begun = false;
             self.client = Some(self.connector.connect("snapshot").await?);
         }
         self.client.as_ref().ok_or(PostgresError::Stream { what: "no session" })
@@ -67,10 +70,15 @@ impl PostgresSnapshot {
 
     /// Opens the transaction, the cursor and the snapshot; returns which transactions it contains.
     async fn begin(&mut self, select: &str) -> Result<Containment, PostgresError> {
+        // A ROLLBACK too many would put a warning into the server's log for every chunk.
+        let left_open = std::mem::replace(&mut self.begun, true);
         let client = self.client().await?;
         let failed = |source| PostgresError::query("read a snapshot", source);
+        if left_open {
+            client.batch_execute("ROLLBACK").await.map_err(failed)?;
+        }
         client
-            .batch_execute("ROLLBACK; BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .batch_execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             .await
             .map_err(failed)?;
         let row = client
@@ -152,7 +160,12 @@ impl PostgresSnapshot {
     async fn end(&mut self) -> Result<(), PostgresError> {
         self.open = None;
         let client = self.client().await?;
-        client.batch_execute("COMMIT").await.map_err(|source| PostgresError::query("end a snapshot", source))
+        client
+            .batch_execute("COMMIT")
+            .await
+            .map_err(|source| PostgresError::query("end a snapshot", source))?;
+        self.begun = false;
+        Ok(())
     }
 
     async fn read_keyless(

@@ -120,7 +120,24 @@ pub struct PostgresCapture {
     heard_at: Instant,
     asked: bool,
     wal_end: u64,
+    /// The last end that was handed on.
+    passed: u64,
+    hurried: Hurried,
 }
+
+/// How often in vain the server was asked how far it is. What a read-only or an open transaction has logged (pruned pages,
+/// rows that are not committed) may stay in the server's memory for long, and is not sent before it is on disk; the end
+/// of the log as a snapshot sees it lies behind it. The commit of a transaction that logs something flushes it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hurried {
+    at: u64,
+    calls: u32,
+    /// Calls until the log is flushed; doubles, since a server may also just have much to send.
+    patience: u32,
+}
+
+const FIRST_PATIENCE: u32 = 2;
+const MAX_PATIENCE: u32 = 256;
 
 impl PostgresCapture {
     /// Connects, checks the server, brings publications and slot in line, starts the stream.
@@ -189,6 +206,8 @@ impl PostgresCapture {
             heard_at: now,
             asked: false,
             wal_end: from,
+            passed: 0,
+            hurried: Hurried { at: 0, calls: 0, patience: FIRST_PATIENCE },
         };
         Ok((capture, opened))
     }
@@ -304,7 +323,9 @@ impl PostgresCapture {
                     self.told_at = self.heard_at - STATUS_INTERVAL;
                 }
                 // Inside a transaction the server's end says nothing about what we have.
-                if self.transaction.is_some() || wal_end <= self.wal_end {
+                // The end of a transaction that was handed on lies behind its position: say so, or a snapshot of an idle
+                // source would wait for it.
+                if self.transaction.is_some() || wal_end <= self.passed {
                     return Ok(None);
                 }
                 return Ok(Some(self.advanced(wal_end)));
@@ -342,6 +363,7 @@ impl PostgresCapture {
 
     fn advanced(&mut self, lsn: u64) -> Captured {
         self.wal_end = self.wal_end.max(lsn);
+        self.passed = self.passed.max(lsn);
         Captured::Advanced { at: Offset { file: 0, at: lsn }, resume: resume(lsn) }
     }
 
@@ -503,9 +525,20 @@ impl Capture for PostgresCapture {
     /// The server ships only what is flushed, and what nobody commits stays unflushed until its next checkpoint: a read
     /// alone writes WAL (pruning, hints). So an empty message is committed, which flushes everything before it.
     async fn hurry(&mut self) -> Result<(), PostgresError> {
-        let flush = "SELECT pg_catalog.pg_logical_emit_message(true, 'rowbridge', '')";
-        if let Err(error) = self.sql.batch_execute(flush).await {
-            tracing::debug!(%error, "the log of an idle source is only reached later");
+        if self.hurried.at != self.passed {
+            self.hurried = Hurried { at: self.passed, calls: 0, patience: FIRST_PATIENCE };
+        }
+        self.hurried.calls += 1;
+        if self.hurried.calls >= self.hurried.patience {
+            self.hurried =
+                Hurried { calls: 0, patience: (self.hurried.patience * 2).min(MAX_PATIENCE), ..self.hurried };
+            let sql = Arc::clone(&self.sql);
+            tokio::spawn(async move {
+                let flush = "SELECT pg_catalog.pg_logical_emit_message(true, 'rowbridge', '')";
+                if let Err(error) = sql.batch_execute(flush).await {
+                    tracing::debug!(%error, "the log was not flushed");
+                }
+            });
         }
         self.status(true).await
     }

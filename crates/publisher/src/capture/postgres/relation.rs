@@ -84,7 +84,10 @@ pub(super) async fn resolve(
 ) -> Result<Resolved, PostgresError> {
     let failed = |source| PostgresError::query("read the catalog", source);
     let row = client
-        .query_one("SELECT coalesce(pg_catalog.pg_partition_root($1)::oid, $1)", &[&announced.oid])
+        .query_one(
+            "SELECT coalesce(pg_catalog.pg_partition_root($1::oid::regclass)::oid, $1::oid)",
+            &[&announced.oid],
+        )
         .await
         .map_err(failed)?;
     let root_now: u32 = row.try_get(0).map_err(failed)?;
