@@ -449,10 +449,12 @@ fn own_uid() -> u32 {
     std::fs::metadata("/proc/self").unwrap().uid()
 }
 
-/// `target/test-cache`, beside the profile folder that the test binary lies in.
+/// `target/test-cache`, beside the profile folder: tests lie in its folder `deps`, the benchmark in the folder itself.
 fn cache_folder() -> PathBuf {
     let here = std::env::current_exe().unwrap();
-    let cache = here.ancestors().nth(3).unwrap().join("test-cache");
+    let folder = here.parent().unwrap();
+    let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let cache = profile.parent().unwrap().join("test-cache");
     std::fs::create_dir_all(&cache).unwrap();
     cache
 }

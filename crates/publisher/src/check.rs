@@ -1,4 +1,14 @@
-//! What `rowbridge check` says of a source.
+//! `rowbridge check` and `rowbridge teardown` for a publishing end.
+
+use std::sync::Arc;
+
+use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig};
+use rowbridge_schema::{Classified, tls};
+
+use crate::capture::postgres::{self, PostgresError};
+use crate::capture::sqlite::{self, SqliteError};
+use crate::lane;
+use crate::source::connector;
 
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,4 +47,132 @@ impl Finding {
     pub fn error(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { severity: Severity::Error, what: what.into(), fix: Some(fix.into()) }
     }
+}
+
+/// Looks at the source: settings, privileges, tables, what is there already. Changes nothing.
+pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
+    match &source.database {
+        DatabaseUrl::Postgres(url) => match connector(url) {
+            Ok(connector) => postgres::check::check(&connector, source).await,
+            Err(error) => {
+                vec![Finding::error(chain(&error), "Correct sslmode or sslrootcert in source.url.")]
+            }
+        },
+        DatabaseUrl::Sqlite(path) => {
+            let file = sqlite::SqliteSource {
+                path: path.clone(),
+                tables: source.tables.clone(),
+                max_log_rows: source.max_log_rows,
+            };
+            match tokio::task::block_in_place(|| file.check()) {
+                Ok(items) => {
+                    let opened = Finding::ok(format!("{} can be opened", path.display()));
+                    std::iter::once(opened).chain(items.into_iter().map(Finding::from)).collect()
+                }
+                Err(error) => vec![Finding { fix: error.hint(), ..Finding::error(chain(&error), "") }],
+            }
+        }
+    }
+}
+
+impl From<sqlite::CheckItem> for Finding {
+    fn from(item: sqlite::CheckItem) -> Self {
+        let severity = match item.severity {
+            sqlite::Severity::Note => Severity::Ok,
+            sqlite::Severity::Warning => Severity::Warning,
+            sqlite::Severity::Error => Severity::Error,
+        };
+        Self { severity, what: item.what, fix: item.fix }
+    }
+}
+
+/// Asks an endpoint whether it would take deliveries. `own` says that it is a subscriber of the same process, which is not
+/// expected to run while somebody checks.
+pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConfig, own: bool) -> Finding {
+    let name = &endpoint.name;
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let tls = match endpoint_tls(endpoint) {
+        Ok(tls) => tls,
+        Err(finding) => return finding,
+    };
+    match lane::probe(&publisher.stream, endpoint, tls).await {
+        Ok(()) => Finding::ok(format!("endpoint {name}: {host} takes deliveries with this secret")),
+        Err(error) if own && error.is_unreachable() => {
+            Finding::ok(format!("endpoint {name}: is the subscriber of this file, which does not run now"))
+        }
+        Err(error) => Finding {
+            severity: Severity::Error,
+            what: format!("endpoint {name}: {}", chain(&error)),
+            fix: error.fix(),
+        },
+    }
+}
+
+fn endpoint_tls(endpoint: &EndpointConfig) -> Result<Option<Arc<rustls::ClientConfig>>, Finding> {
+    if endpoint.url.scheme() == "http" {
+        return Ok(None);
+    }
+    let failed =
+        |what: String| Finding::error(format!("endpoint {}: {what}", endpoint.name), "Correct endpoint.ca.");
+    let pem = match &endpoint.ca {
+        Some(path) => Some(
+            std::fs::read(path)
+                .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?,
+        ),
+        None => None,
+    };
+    let tls = tls::https_client(pem.as_deref()).map_err(|error| failed(chain(&error)))?;
+    Ok(Some(Arc::new(tls)))
+}
+
+/// Why a source could not be cleared.
+#[derive(Debug, thiserror::Error)]
+pub enum TeardownError {
+    /// TLS towards the source.
+    #[error("TLS cannot be set up for source.url")]
+    Tls(#[from] tls::TlsError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// SQLite.
+    #[error(transparent)]
+    Sqlite(#[from] SqliteError),
+}
+
+impl TeardownError {
+    /// What to do.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tls(_) => None,
+            Self::Postgres(error) => error.hint(),
+            Self::Sqlite(error) => error.hint(),
+        }
+    }
+}
+
+/// What Rowbridge made at the source, one object each: slot, publications, triggers, change log. With `run`, drops it.
+///
+/// # Errors
+/// The source cannot be reached, or refuses; what came before is gone.
+pub async fn teardown_source(source: &SourceConfig, run: bool) -> Result<Vec<String>, TeardownError> {
+    match &source.database {
+        DatabaseUrl::Postgres(url) => Ok(postgres::check::teardown(&connector(url)?, source, !run).await?),
+        DatabaseUrl::Sqlite(path) => Ok(tokio::task::block_in_place(|| sqlite::teardown(path, !run))?),
+    }
+}
+
+/// An error with its causes, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some drivers print their cause themselves.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

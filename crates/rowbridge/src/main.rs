@@ -1,1 +1,17 @@
-fn main() {}
+//! The binary `rowbridge`: commands, admin listener, wiring. What databases and webhooks need is in the other crates.
+
+mod admin;
+mod cli;
+mod commands;
+mod failure;
+mod load;
+mod logging;
+mod output;
+mod process_metrics;
+mod serve;
+mod signals;
+mod target;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

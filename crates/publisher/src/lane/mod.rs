@@ -10,6 +10,7 @@ mod attempt;
 mod batch;
 mod fault;
 mod handle;
+mod probe;
 mod retry;
 mod state;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use attempt::{AttemptError, LaneSetupError};
 use batch::{Batcher, Chain, Common, Delivery, Limits};
 pub use fault::{Fault, Unfit};
 pub use handle::{LaneConfig, LaneHandle, Timing};
+pub use probe::{ProbeError, probe};
 use retry::Backoff;
 pub use state::{LaneState, LaneStatus};
 

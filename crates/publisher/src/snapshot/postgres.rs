@@ -62,7 +62,7 @@ impl PostgresSnapshot {
     async fn table(&mut self, name: &TableName) -> Result<Option<CatalogTable>, PostgresError> {
         let patterns = self.patterns.clone();
         let client = self.client().await?;
-        Ok(catalog::load(client, &patterns).await?.tables.remove(name))
+        Ok(catalog::load(client, &patterns, Some(name)).await?.tables.remove(name))
     }
 
     /// Opens the transaction, the cursor and the snapshot; returns which transactions it contains.
@@ -254,8 +254,12 @@ impl SnapshotReader for PostgresSnapshot {
     async fn tables(&mut self) -> Result<Vec<TableDef>, PostgresError> {
         let patterns = self.patterns.clone();
         let client = self.client().await?;
-        let mut tables: Vec<TableDef> =
-            catalog::load(client, &patterns).await?.tables.into_values().map(|table| table.def).collect();
+        let mut tables: Vec<TableDef> = catalog::load(client, &patterns, None)
+            .await?
+            .tables
+            .into_values()
+            .map(|table| table.def)
+            .collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(tables)
     }

@@ -13,6 +13,8 @@
 
 mod answer;
 mod delivery;
+#[cfg(test)]
+mod golden;
 mod run;
 
 pub use answer::{Answer, AnswerStatus, FailingChange};

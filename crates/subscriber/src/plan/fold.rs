@@ -166,13 +166,24 @@ pub struct PartialRow<'d> {
     pub position: Position,
 }
 
+/// A row that is there afterwards.
+#[derive(Debug, Clone)]
+pub struct Upsert<'d> {
+    /// Its values.
+    pub row: Row<'d>,
+    /// Position of the last change.
+    pub position: Position,
+    /// It should not be there before: its first change is an insert, or it is a row of a snapshot.
+    pub fresh: bool,
+}
+
 /// The outcome of a table's changes. Deletes first, then upserts and updates, whose keys are all different.
 #[derive(Debug, Default)]
 pub struct Folded<'d> {
     /// Rows that go.
     pub deletes: Vec<Deleted<'d>>,
     /// Rows that are there afterwards, with these values.
-    pub upserts: Vec<(Row<'d>, Position)>,
+    pub upserts: Vec<Upsert<'d>>,
     /// Rows of which only some columns are known.
     pub updates: Vec<PartialRow<'d>>,
 }
@@ -197,6 +208,7 @@ enum State<'d> {
 struct Entry<'d> {
     state: State<'d>,
     position: Position,
+    fresh: bool,
 }
 
 /// Folds the changes of one table, in source order.
@@ -212,22 +224,22 @@ where
 {
     let mut entries: Vec<Entry<'d>> = Vec::with_capacity(events.size_hint().0);
     let mut index: HashMap<KeyText<'d>, usize> = HashMap::with_capacity(events.size_hint().0);
-    let mut set = |entries: &mut Vec<Entry<'d>>, key: KeyText<'d>, state: State<'d>, position: Position| {
+    let mut set = |entries: &mut Vec<Entry<'d>>, key: KeyText<'d>, state: State<'d>, at: (Position, Op)| {
+        let (position, op) = at;
         let slot = *index.entry(key).or_insert(entries.len());
-        let entry = Entry { state, position };
         match entries.get_mut(slot) {
-            Some(old) => {
-                let old = std::mem::replace(old, entry);
-                Some(old.state)
+            Some(entry) => {
+                entry.position = position;
+                Some(std::mem::replace(&mut entry.state, state))
             }
             None => {
-                entries.push(entry);
+                entries.push(Entry { state, position, fresh: matches!(op, Op::Insert | Op::Read) });
                 None
             }
         }
     };
     for event in events {
-        let position = event.position;
+        let position = (event.position, event.op);
         let before = event.key_before(shape.key).ok_or(Unfoldable::Key)?;
         let before_text = shape.key_text(&before).ok_or(Unfoldable::Key)?;
         if event.op == Op::Delete {
@@ -276,10 +288,10 @@ where
         set(&mut entries, after_text, state, position);
     }
     let mut folded = Folded::default();
-    for Entry { state, position } in entries {
+    for Entry { state, position, fresh } in entries {
         match state {
             State::Deleted { key, at } => folded.deletes.push(Deleted { key, at, position }),
-            State::Upsert(row) => folded.upserts.push((row, position)),
+            State::Upsert(row) => folded.upserts.push(Upsert { row, position, fresh }),
             State::Partial { key, row, maybe_missing } => {
                 folded.updates.push(PartialRow { key, row, maybe_missing, position });
             }

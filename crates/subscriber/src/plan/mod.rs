@@ -11,7 +11,7 @@ mod model;
 
 use std::collections::{HashMap, HashSet};
 
-pub use fold::{Deleted, Equality, Folded, KeyText, PartialRow, Row, Shape, Unfoldable, fold};
+pub use fold::{Deleted, Equality, Folded, KeyText, PartialRow, Row, Shape, Unfoldable, Upsert, fold};
 pub use mapping::{MapError, MappedTable, Mapping};
 use rowbridge_schema::wire::{Chunk, Delivery, Op};
 use rowbridge_schema::{Cell, Position, TableId, TableName};

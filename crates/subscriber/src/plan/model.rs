@@ -189,7 +189,7 @@ fn apply_folded(table: &mut Table, delivery: &Delivery<'_>, after: Position) -> 
         for deleted in &folded.deletes {
             table.remove(&text(deleted.key[0]));
         }
-        for (row, _) in &folded.upserts {
+        for super::Upsert { row, .. } in &folded.upserts {
             let stored = table.entry(text(row.cell(0).unwrap())).or_insert_with(|| vec![None; WIDTH]);
             row.iter().for_each(|(column, cell)| stored[usize::from(column)] = Some(text(cell)));
         }

@@ -1,6 +1,6 @@
 //! Tables as the source's catalog describes them now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rowbridge_schema::{Column, Dialect, TableDef, TableName, TablePatterns, TypeDefinition};
 use tokio_postgres::Client;
@@ -43,6 +43,14 @@ pub struct Catalog {
     pub roots: HashMap<u32, TableName>,
 }
 
+impl Catalog {
+    /// Whether one of the captured tables has this oid.
+    #[must_use]
+    pub fn has_oid(&self, oid: u32) -> bool {
+        self.tables.values().any(|table| table.oid == oid)
+    }
+}
+
 /// Ordinary and partitioned tables that are persistent and not part of a partition tree below its root. What belongs to an
 /// extension is left to the extension.
 const TABLES: &str = "
@@ -53,6 +61,7 @@ const TABLES: &str = "
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
                       WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+      AND ($1::text IS NULL OR (n.nspname = $1 AND c.relname = $2))
     ORDER BY 2, 3";
 
 /// Columns in table order. A generated column's expression comes with it.
@@ -65,9 +74,10 @@ const COLUMNS: &str = "
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attrelid, a.attnum";
 
-/// Columns of the primary key and of the replica identity index, in index order.
+/// Columns of the primary key and of the replica identity index, in index order. A deferrable key is no replica identity:
+/// published for updates, the application's own UPDATE would fail.
 const KEYS: &str = "
-    SELECT i.indrelid, i.indisprimary, i.indisreplident, a.attname
+    SELECT i.indrelid, i.indisprimary, i.indisreplident, a.attname, i.indimmediate
     FROM pg_catalog.pg_index i
     CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k(attnum, ord)
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -78,7 +88,8 @@ const KEYS: &str = "
 /// pg_inherits; its ctid attribute is never updated, so it keeps that transaction's id.
 const LEAVES: &str = "
     SELECT p.oid AS root, t.relid::oid AS leaf, c.relreplident::text,
-           EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid),
+           EXISTS (SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid
+                   AND i.indimmediate),
            coalesce((SELECT h.xmin <> a.xmin FROM pg_catalog.pg_inherits h
                      JOIN pg_catalog.pg_attribute a ON a.attrelid = h.inhrelid AND a.attnum = -1
                      WHERE h.inhrelid = c.oid), false)
@@ -126,17 +137,22 @@ fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row.try_get(index).map_err(|source| PostgresError::query("read the catalog", source))
 }
 
-/// Reads all tables that match.
+/// Reads all tables that match, or only one of them.
 ///
 /// The session's `search_path` is empty (see [`super::client`]), so that `format_type` qualifies user-defined types.
 ///
 /// # Errors
 /// The query's.
-pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, PostgresError> {
+pub async fn load(
+    client: &Client,
+    patterns: &TablePatterns,
+    only: Option<&TableName>,
+) -> Result<Catalog, PostgresError> {
     let failed = |source| PostgresError::query("read the catalog", source);
     let mut tables: HashMap<u32, CatalogTable> = HashMap::new();
     let mut identities: HashMap<u32, String> = HashMap::new();
-    for row in client.query(TABLES, &[]).await.map_err(failed)? {
+    let only = (only.and_then(|table| table.schema.as_deref()), only.map(|table| table.name.as_str()));
+    for row in client.query(TABLES, &[&only.0, &only.1]).await.map_err(failed)? {
         let name = TableName::new(get::<String>(&row, 1)?, get::<String>(&row, 2)?);
         if !patterns.matches(&name) {
             continue;
@@ -177,6 +193,7 @@ pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, 
         }
     }
     let mut primary: HashMap<u32, Vec<u16>> = HashMap::new();
+    let mut immediate: HashSet<u32> = HashSet::new();
     let mut identity_index: HashMap<u32, Vec<u16>> = HashMap::new();
     for row in client.query(KEYS, &[&oids]).await.map_err(failed)? {
         let oid: u32 = get(&row, 0)?;
@@ -185,6 +202,9 @@ pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, 
         let Some(index) = table.def.columns.iter().position(|c| c.name == column) else { continue };
         if get::<bool>(&row, 1)? {
             primary.entry(oid).or_default().push(index as u16);
+            if get::<bool>(&row, 4)? {
+                immediate.insert(oid);
+            }
         }
         if get::<bool>(&row, 2)? {
             identity_index.entry(oid).or_default().push(index as u16);
@@ -203,14 +223,21 @@ pub async fn load(client: &Client, patterns: &TablePatterns) -> Result<Catalog, 
             "f" => true,
             "i" => identity_index.contains_key(&oid),
             "n" => false,
-            _ => !primary.is_empty(),
+            _ => immediate.contains(&oid),
         };
     }
     for row in client.query(LEAVES, &[&oids]).await.map_err(failed)? {
         if let Some(table) = tables.get_mut(&get::<u32>(&row, 0)?) {
             let identity: String = get(&row, 2)?;
             let has_key: bool = get(&row, 3)?;
-            table.has_identity &= identity == "f" || identity == "i" || (identity == "d" && has_key);
+            // Changes are published from the leaves, so that their identities count and not the root's.
+            table.has_identity |= table.leaves.is_empty();
+            table.has_identity &= match identity.as_str() {
+                "f" => true,
+                "i" => !table.def.key.is_empty(),
+                "d" => has_key && !table.def.key.is_empty(),
+                _ => false,
+            };
             table.leaves.push(Leaf { oid: get(&row, 1)?, attached: get(&row, 4)? });
         }
     }

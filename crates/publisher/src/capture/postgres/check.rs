@@ -48,7 +48,7 @@ async fn look(
         "replication connection works (system {}, timeline {})",
         system.system_id, system.timeline
     )));
-    let catalog = catalog::load(&client, &source.tables).await?;
+    let catalog = catalog::load(&client, &source.tables, None).await?;
     let names: Vec<_> = catalog.tables.keys().cloned().collect();
     for pattern in source.tables.unmatched(&names) {
         findings.push(Finding::warning(

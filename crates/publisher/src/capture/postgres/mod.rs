@@ -21,6 +21,7 @@ use rowbridge_schema::config::{SourceConfig, SslMode};
 use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Offset, Position, SourceId, TableName};
 use rustls::pki_types::ServerName;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
@@ -28,7 +29,8 @@ use self::catalog::Catalog;
 use self::client::Connector;
 pub use self::error::PostgresError;
 use self::pgoutput::Message;
-use self::relation::{Announced, Relation};
+use self::relation::{Announced, Relation, Resolved};
+use self::setup::PublicationPlan;
 use self::transaction::Transaction;
 use self::walsender::{
     ConnectOptions, Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, TlsMode, TlsSettings,
@@ -76,17 +78,38 @@ pub struct Opened {
     pub from: u64,
 }
 
+/// A question to the catalog. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
+/// for the stream, and a question that began anew each time would never be answered.
+enum Question {
+    Catalog(JoinHandle<Result<(Catalog, PublicationPlan), PostgresError>>),
+    Relation(JoinHandle<Result<Resolved, PostgresError>>),
+}
+
+/// Cancel safe: the task goes on.
+async fn answer<T>(task: &mut JoinHandle<Result<T, PostgresError>>) -> Result<T, PostgresError> {
+    let died = PostgresError::Stream { what: "a look into the catalog was broken off" };
+    task.await.unwrap_or(Err(died))
+}
+
 /// A running capture.
 pub struct PostgresCapture {
     source: SourceId,
     options: PostgresOptions,
     epoch: u32,
-    sql: Client,
+    sql: Arc<Client>,
     stream: ReplicationStream,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     relations: HashMap<u32, Option<Relation>>,
-    /// A Relation message whose table is being looked up: survives a cancelled `next`.
+    /// The last Relation message of each table.
+    said: HashMap<u32, Announced>,
+    /// A Relation message whose table is being looked up; the stream waits.
     announced: Option<Announced>,
+    /// The catalog was read anew for it.
+    reread: bool,
+    /// Tables to look up again, because they became or ceased to be partitions.
+    moved: Vec<u32>,
+    /// What the catalog is being asked.
+    asking: Option<Question>,
     transaction: Option<Transaction>,
     watched: Vec<TableName>,
     pending: std::collections::VecDeque<Captured>,
@@ -111,7 +134,7 @@ impl PostgresCapture {
         let sql = options.connector.connect("capture").await?;
         setup::preflight(&sql).await?;
         refuse_pooler(&sql).await?;
-        let catalog = catalog::load(&sql, &options.source.tables).await?;
+        let catalog = catalog::load(&sql, &options.source.tables, None).await?;
         let plan = setup::plan_publications(&sql, &catalog, &options.source.publication).await?;
         setup::run_publications(&sql, &plan).await?;
         setup::require_grants(&sql, &catalog).await?;
@@ -146,11 +169,15 @@ impl PostgresCapture {
             source,
             options: PostgresOptions { earlier_epochs: earlier, ..options },
             epoch,
-            sql,
+            sql: Arc::new(sql),
             stream,
-            catalog,
+            catalog: Arc::new(catalog),
             relations: HashMap::new(),
+            said: HashMap::new(),
             announced: None,
+            reread: false,
+            moved: Vec::new(),
+            asking: None,
             transaction: None,
             watched: Vec::new(),
             pending: std::collections::VecDeque::new(),
@@ -176,16 +203,31 @@ impl PostgresCapture {
         Ok(self.relations.get(&oid).ok_or(unknown)?.as_ref())
     }
 
-    /// Looks up the announced relation; the stream waits.
-    async fn resolve(&mut self) -> Result<(), PostgresError> {
-        let Some(announced) = self.announced.clone() else { return Ok(()) };
-        let tables = self.options.source.tables.clone();
-        let captured = |name: &TableName| tables.matches(name);
-        let known = self.catalog.roots.contains_key(&announced.oid);
-        if !known {
-            self.refresh_catalog().await?;
+    /// Asks what the announced relation is.
+    fn ask_relation(&mut self, announced: Announced) {
+        if !self.reread && !self.catalog.roots.contains_key(&announced.oid) {
+            self.reread = true;
+            self.ask_catalog();
+            return;
         }
-        let mut relation = relation::resolve(&announced, &self.catalog, captured, &self.sql).await?;
+        let (catalog, sql) = (Arc::clone(&self.catalog), Arc::clone(&self.sql));
+        let tables = self.options.source.tables.clone();
+        self.asking = Some(Question::Relation(tokio::spawn(async move {
+            let captured = |name: &TableName| tables.matches(name);
+            relation::resolve(&announced, &catalog, captured, &sql).await
+        })));
+    }
+
+    /// Takes in what the announced relation is.
+    fn resolved(&mut self, resolved: Resolved) {
+        let Resolved { mut relation, moved } = resolved;
+        if moved && !self.reread {
+            self.reread = true;
+            self.ask_catalog();
+            return;
+        }
+        self.reread = false;
+        let Some(announced) = self.announced.take() else { return };
         if let Some(relation) = &mut relation {
             relation.watched = self.watched.contains(&relation.def.name);
         }
@@ -197,15 +239,24 @@ impl PostgresCapture {
             self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
         }
         self.relations.insert(announced.oid, relation);
-        self.announced = None;
-        Ok(())
+        self.said.insert(announced.oid, announced);
     }
 
-    /// Reads the catalog again; what is gone stays known, since the stream may still speak of it.
-    async fn refresh_catalog(&mut self) -> Result<(), PostgresError> {
-        let mut catalog = catalog::load(&self.sql, &self.options.source.tables).await?;
-        let plan = setup::plan_publications(&self.sql, &catalog, &self.options.source.publication).await?;
-        setup::run_publications(&self.sql, &plan).await?;
+    /// Asks for the whole catalog and brings the publications in line with it.
+    fn ask_catalog(&mut self) {
+        let sql = Arc::clone(&self.sql);
+        let (tables, publication) =
+            (self.options.source.tables.clone(), self.options.source.publication.clone());
+        self.asking = Some(Question::Catalog(tokio::spawn(async move {
+            let catalog = catalog::load(&sql, &tables, None).await?;
+            let plan = setup::plan_publications(&sql, &catalog, &publication).await?;
+            setup::run_publications(&sql, &plan).await?;
+            Ok((catalog, plan))
+        })));
+    }
+
+    /// Takes in the catalog; what is gone stays known, since the stream may still speak of it.
+    fn reloaded(&mut self, mut catalog: Catalog, plan: &PublicationPlan) {
         for name in &plan.added {
             if let Some(table) = catalog.tables.get(name) {
                 tracing::info!(table = %name, "a new table joins");
@@ -233,9 +284,14 @@ impl PostgresCapture {
         for (oid, root) in &self.catalog.roots {
             catalog.roots.entry(*oid).or_insert_with(|| root.clone());
         }
-        self.catalog = catalog;
+        // Rows of a table that was attached or detached belong elsewhere from now on.
+        let elsewhere = |oid: &u32, known: &Option<Relation>| {
+            catalog.roots.get(oid) != known.as_ref().map(|relation| &relation.def.name)
+        };
+        self.moved =
+            self.relations.iter().filter(|(oid, known)| elsewhere(oid, known)).map(|(oid, _)| *oid).collect();
+        self.catalog = Arc::new(catalog);
         self.catalog_due = Instant::now() + CATALOG_INTERVAL;
-        Ok(())
     }
 
     /// Takes one frame; `Some` if it completes something.
@@ -273,6 +329,7 @@ impl PostgresCapture {
             }
             Message::Relation(relation) => {
                 self.announced = Some(Announced::from(&relation));
+                self.reread = false;
                 Ok(None)
             }
             Message::Insert { oid, new } => self.row(oid, Op::Insert, None, Some(&new)),
@@ -369,8 +426,28 @@ impl Capture for PostgresCapture {
 
     async fn next(&mut self) -> Result<Captured, PostgresError> {
         loop {
-            if self.announced.is_some() {
-                self.resolve().await?;
+            match &mut self.asking {
+                Some(Question::Catalog(task)) => {
+                    let answered = answer(task).await;
+                    self.asking = None;
+                    let (catalog, plan) = answered?;
+                    self.reloaded(catalog, &plan);
+                    continue;
+                }
+                Some(Question::Relation(task)) => {
+                    let answered = answer(task).await;
+                    self.asking = None;
+                    self.resolved(answered?);
+                    continue;
+                }
+                None => {}
+            }
+            if self.announced.is_none() {
+                self.announced = self.moved.pop().and_then(|oid| self.said.get(&oid).cloned());
+            }
+            if let Some(announced) = self.announced.clone() {
+                self.ask_relation(announced);
+                continue;
             }
             // Between transactions only: what waits here belongs behind what was captured before it.
             if self.transaction.is_none()
@@ -391,7 +468,7 @@ impl Capture for PostgresCapture {
             }
             self.tell().await?;
             if self.transaction.is_none() && self.catalog_due <= Instant::now() {
-                self.refresh_catalog().await?;
+                self.ask_catalog();
                 continue;
             }
             // A link that died without a word: ask at half the limit, give up at the limit.

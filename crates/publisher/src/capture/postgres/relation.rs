@@ -66,22 +66,35 @@ pub(super) struct Relation {
     pub watched: bool,
 }
 
+/// What the catalog says of an announced relation.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// `None` for a table that is not captured.
+    pub relation: Option<Relation>,
+    /// It is a partition of another table than the given catalog says.
+    pub moved: bool,
+}
+
 /// Builds the relation, from the catalog where it still says the same as the stream, else from the stream.
-///
-/// Returns `None` for a table that is not captured.
 pub(super) async fn resolve(
     announced: &Announced,
     catalog: &Catalog,
     captured: impl Fn(&TableName) -> bool,
     client: &Client,
-) -> Result<Option<Relation>, PostgresError> {
+) -> Result<Resolved, PostgresError> {
+    let failed = |source| PostgresError::query("read the catalog", source);
+    let row = client
+        .query_one("SELECT coalesce(pg_catalog.pg_partition_root($1)::oid, $1)", &[&announced.oid])
+        .await
+        .map_err(failed)?;
+    let root_now: u32 = row.try_get(0).map_err(failed)?;
     let root = catalog.roots.get(&announced.oid).and_then(|name| catalog.tables.get(name));
     let leaf_of = root.filter(|table| table.oid != announced.oid).map(|table| table.def.name.clone());
     let def = match root {
         Some(table) if says_the_same(table, announced) => table.def.clone(),
         Some(table) => from_stream(announced, Some(&table.def), client).await?,
         None if captured(&announced.name) => from_stream(announced, None, client).await?,
-        None => return Ok(None),
+        None => return Ok(Resolved { relation: None, moved: catalog.has_oid(root_now) }),
     };
     let mut columns = Vec::with_capacity(announced.columns.len());
     for column in &announced.columns {
@@ -95,7 +108,8 @@ pub(super) async fn resolve(
     let identity = identity_at.iter().map(|&at| columns[at]).collect();
     let key_at: Vec<usize> =
         def.key.iter().filter_map(|key| columns.iter().position(|column| column == key)).collect();
-    Ok(Some(Relation {
+    let moved = root.is_some_and(|table| table.oid != root_now);
+    let relation = Relation {
         table: Arc::new(TableRef::new(&def)),
         def,
         columns,
@@ -104,7 +118,8 @@ pub(super) async fn resolve(
         key_at,
         leaf_of,
         watched: false,
-    }))
+    };
+    Ok(Resolved { relation: Some(relation), moved })
 }
 
 /// Whether the catalog's present shape has just the columns that the stream announces. A leaf may have another order.

@@ -1,5 +1,6 @@
 //! `rowbridge check` and `rowbridge teardown` for a PostgreSQL target.
 
+use rowbridge_schema::StreamName;
 use rowbridge_schema::sql::ident;
 
 use super::PostgresTarget;
@@ -112,26 +113,53 @@ impl PostgresTarget {
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target, as statements that remove it. With `run`, runs them. Tables that
-    /// hold replicated rows are the operator's and are not among them.
+    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
+    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
-    /// No connection, or a statement that the server refuses.
-    pub async fn teardown(&self, run: bool) -> Result<Vec<String>, PostgresError> {
+    /// No connection, or a statement that the server refuses; nothing is removed then.
+    pub async fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, PostgresError> {
+        let doing = "removing progress";
         let session = self.connect().await?;
         let table = format!("{}.{TABLE}", ident(&session.schema));
         let exists = session
             .client
             .query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table])
             .await
-            .map_err(|e| failed("looking for the progress table", e))?;
+            .map_err(|e| failed(doing, e))?;
         if !exists.get::<_, bool>(0) {
             return Ok(Vec::new());
         }
-        let sql = format!("DROP TABLE {table}");
         if run {
-            session.batch(&sql).await.map_err(|e| failed("removing the progress table", e))?;
+            // A lane that arrives meanwhile must not lose a table that was empty a moment ago. A dropped session rolls back.
+            let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+            session.batch(&lock).await.map_err(|e| failed(doing, e))?;
         }
-        Ok(vec![sql])
+        let rows = session
+            .client
+            .query(&format!("SELECT stream::text, endpoint::text FROM {table} ORDER BY 1, 2"), &[])
+            .await
+            .map_err(|e| failed(doing, e))?;
+        let lanes: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
+        let mut made: Vec<String> = lanes
+            .iter()
+            .filter(|(stream, _)| is_ours(stream))
+            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
+            .collect();
+        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
+        if all {
+            made.push(format!("table {table}"));
+        }
+        if run {
+            let names: Vec<_> = streams.iter().map(|stream| format!("'{stream}'")).collect();
+            let remove = match all {
+                true => format!("DROP TABLE {table}; COMMIT"),
+                // Stream names hold letters, digits, _ and - only.
+                false => format!("DELETE FROM {table} WHERE stream IN ({}); COMMIT", names.join(", ")),
+            };
+            session.batch(&remove).await.map_err(|e| failed(doing, e))?;
+        }
+        Ok(made)
     }
 }

@@ -21,13 +21,16 @@ use super::error::{PostgresError, Verdict, describe, failed, verdict};
 use super::progress::{Decision, ProgressRow, decide};
 use super::rows::{self, RowError};
 use super::session::Session;
-use super::set::{self, Call, InFlight, RowFault};
+use super::set::{self, Call, Flight, RowFault};
 use super::{Settings, settle};
 use crate::apply::{Applied, Progress, TargetLane};
 use crate::plan::{Event, Step, fold, plan};
 
 /// Most statements of one round trip. More tables than this in one delivery take the careful way.
 const MAX_IN_FLIGHT: usize = 256;
+
+/// Deliveries that a table goes without COPY after it met a row that was there.
+const WITHOUT_COPY: u32 = 16;
 
 /// Only for the lane's own row: rows wait as long as the target's other users need.
 const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
@@ -41,6 +44,8 @@ pub struct PostgresLane {
     pub(super) bound_at: Instant,
     /// Shapes whose oddities have been logged.
     pub(super) warned: HashSet<TableId>,
+    /// Tables where COPY met a row that was there, and for how many tries they go without.
+    no_copy: HashMap<TableId, u32>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
@@ -97,6 +102,7 @@ impl PostgresLane {
             bindings: HashMap::new(),
             bound_at: Instant::now(),
             warned: HashSet::new(),
+            no_copy: HashMap::new(),
             committed,
             staged: None,
         })
@@ -123,7 +129,7 @@ impl PostgresLane {
             [Step::Rows(events)] => events,
             _ => return Ok(Outcome::Careful),
         };
-        let Ok(Some(calls)) = self.calls(events, false) else { return Ok(Outcome::Careful) };
+        let Ok(Some(calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
         if calls.len() > MAX_IN_FLIGHT {
             return Ok(Outcome::Careful);
         }
@@ -138,26 +144,32 @@ impl PostgresLane {
         let (old_epoch, new_epoch) = (i64::from(stored.position.epoch), i64::from(to.epoch));
         let (session, sets) =
             set::flights(&mut self.session, &calls, true).await.map_err(|e| stop(doing, e))?;
-        let mut flights: Vec<InFlight<'_>> = Vec::with_capacity(sets.len() + 4);
-        let batch = |sql: &'static str| -> InFlight<'_> {
-            Box::pin(async move { session.batch(sql).await.map(|()| 0) })
+        let mut flights: Vec<Flight<'_>> = Vec::with_capacity(sets.len() + 4);
+        let batch = |sql: &'static str| {
+            Flight::Statement(Box::pin(async move { session.batch(sql).await.map(|()| 0) }))
         };
         flights.push(batch(LOCK_PROGRESS));
-        flights.push(Box::pin(async {
+        flights.push(Flight::Statement(Box::pin(async {
             let params: [&(dyn ToSql + Sync); 7] =
                 [&stream, &endpoint, &stored.source.0, &old_epoch, &old, &new, &new_epoch];
             session.client.query_one(&advance, &params).await.map(|_| 1)
-        }));
+        })));
         flights.push(batch("SET LOCAL lock_timeout = 0"));
         flights.extend(sets);
         flights.push(batch("COMMIT"));
-        let results = set::pipeline(flights).await;
+        let copied = flights.iter().any(|flight| matches!(flight, Flight::Copy(_)));
+        let results = set::fly(flights).await;
         let error = results.into_iter().enumerate().find_map(|(i, result)| result.err().map(|e| (i, e)));
         let Some((index, error)) = error else {
             self.committed = Some(Progress { source: stored.source, position: to });
             return Ok(Outcome::Done(Applied::Committed { position: to, changes: plan.changes }));
         };
         debug!(index, error = %error, "the quick way failed");
+        if copied && error.as_db_error().is_some() {
+            // Nothing was sent behind a COPY that failed, not even the end of the transaction.
+            self.session.batch("ROLLBACK").await.map_err(|e| stop(doing, e))?;
+            self.refrain_from_copy(events);
+        }
         if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && index == 1 {
             return Err(Stop::Error(PostgresError::Locked));
         }
@@ -167,12 +179,18 @@ impl PostgresLane {
         }
     }
 
+    /// The next deliveries of these tables go without COPY: under a snapshot, rows often are there before it comes to them.
+    fn refrain_from_copy(&mut self, events: &[Event<'_>]) {
+        self.no_copy.extend(events.iter().map(|event| (event.table, WITHOUT_COPY)));
+    }
+
     /// The set form of the changes, `None` if a table must go change by change. With `part`, only those tables count
     /// that do not have to.
     fn calls<'d>(
-        &self,
+        &mut self,
         events: &[Event<'d>],
         part: bool,
+        copy: bool,
     ) -> Result<Option<Vec<Call<'d>>>, (TableId, Option<RowFault>)> {
         let mut tables: Vec<TableId> = Vec::new();
         let mut by_table: HashMap<TableId, Vec<&Event<'d>>> = HashMap::new();
@@ -196,7 +214,12 @@ impl PostgresLane {
             }
             let events = by_table.remove(&id).unwrap_or_default();
             let folded = fold(binding.shape(), events.into_iter()).map_err(|_| (id, None))?;
-            calls.extend(set::calls(binding, &folded).map_err(|fault| (id, Some(fault)))?);
+            let wait = self.no_copy.get_mut(&id).map(|tries| {
+                *tries = tries.saturating_sub(1);
+                *tries
+            });
+            let copy = copy && wait.is_none_or(|tries| tries == 0);
+            calls.extend(set::calls(binding, &folded, copy).map_err(|fault| (id, Some(fault)))?);
         }
         Ok(Some(calls))
     }
@@ -264,7 +287,16 @@ impl PostgresLane {
     async fn rows(&mut self, events: &[Event<'_>]) -> Result<(), Stop> {
         let doing = "applying rows";
         self.session.batch("SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e))?;
-        match self.rows_as_sets(events).await {
+        let mut result = self.rows_as_sets(events, true).await;
+        if let Err(RowError::Server(error)) = &result
+            && error.as_db_error().is_some()
+            && verdict(error) != Verdict::Again
+        {
+            self.refrain_from_copy(events);
+            self.session.batch("ROLLBACK TO SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e))?;
+            result = self.rows_as_sets(events, false).await;
+        }
+        match result {
             Ok(true) => {
                 return self.session.batch("RELEASE SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e));
             }
@@ -304,7 +336,7 @@ impl PostgresLane {
 
     /// Folded where possible; tables that need their order go change by change among themselves. `Ok(false)`: a row to
     /// update is missing, which the replay puts a name to.
-    async fn rows_as_sets(&mut self, events: &[Event<'_>]) -> Result<bool, RowError> {
+    async fn rows_as_sets(&mut self, events: &[Event<'_>], copy: bool) -> Result<bool, RowError> {
         let mut ordered: Vec<TableId> = Vec::new();
         for event in events {
             if self.bindings.get(&event.table).is_some_and(|b| b.ordered(self.session.replica))
@@ -316,7 +348,7 @@ impl PostgresLane {
         let mut sets: Vec<Event<'_>> =
             events.iter().filter(|event| !ordered.contains(&event.table)).copied().collect();
         let calls = loop {
-            match self.calls(&sets, true) {
+            match self.calls(&sets, true, copy) {
                 Ok(calls) => break calls.unwrap_or_default(),
                 Err((id, None)) => {
                     ordered.push(id);

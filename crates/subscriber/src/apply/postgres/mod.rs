@@ -4,6 +4,7 @@ mod barriers;
 mod bind;
 mod catalog;
 mod check;
+mod copy;
 mod create;
 mod error;
 mod lane;

@@ -9,9 +9,13 @@ use rowbridge_schema::{Cell, Position, TableDef};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Binding;
+use super::copy::Copy;
 use super::session::Session;
 use super::statement;
-use crate::plan::{Folded, Row};
+use crate::plan::{Folded, Row, Upsert};
+
+/// Rows from which COPY is worth its round trips.
+const COPY_FROM_ROWS: usize = 200;
 
 /// A column of parameters, one element per row.
 pub(super) type Texts<'d> = Vec<Option<Cow<'d, str>>>;
@@ -23,6 +27,8 @@ pub(super) struct Call<'d> {
     pub(super) params: Vec<Texts<'d>>,
     /// The statement must touch this many rows.
     pub(super) expect: Option<u64>,
+    /// Rows for COPY instead of statements.
+    pub(super) copy: Option<Copy>,
 }
 
 /// A row that cannot be written.
@@ -88,8 +94,13 @@ pub(super) fn updated(binding: &Binding, row: &Row<'_>) -> Vec<u16> {
     row.columns().into_iter().filter(keep).collect()
 }
 
-/// The statements of a table's folded changes, in order.
-pub(super) fn calls<'d>(binding: &Binding, folded: &Folded<'d>) -> Result<Vec<Call<'d>>, RowFault> {
+/// The statements of a table's folded changes, in order. With `copy`, many rows that should be new go by COPY, which
+/// knows no conflicts: where one is met, the whole is done again without.
+pub(super) fn calls<'d>(
+    binding: &Binding,
+    folded: &Folded<'d>,
+    copy: bool,
+) -> Result<Vec<Call<'d>>, RowFault> {
     let mut calls = Vec::new();
     let keys = binding.def.key.len();
     if !folded.deletes.is_empty() && !binding.ignore_deletes {
@@ -103,12 +114,25 @@ pub(super) fn calls<'d>(binding: &Binding, folded: &Folded<'d>) -> Result<Vec<Ca
                 params[keys].push(Some(Cow::Owned(statement::time_text(deleted.at))));
             }
         }
-        calls.push(Call { statements: vec![statement::delete(binding)], params, expect: None });
+        calls.push(Call { statements: vec![statement::delete(binding)], params, expect: None, copy: None });
     }
     let mut groups: Vec<(Vec<u16>, Vec<Texts<'d>>)> = Vec::new();
     let mut last = 0;
-    for (row, position) in &folded.upserts {
+    let fresh = folded.upserts.iter().filter(|upsert| upsert.fresh).count();
+    let copy = copy && fresh >= COPY_FROM_ROWS && binding.soft.is_none();
+    let mut copies: Vec<(Vec<u16>, Copy)> = Vec::new();
+    for Upsert { row, position, fresh } in &folded.upserts {
         check_row(binding, row, *position)?;
+        if copy && *fresh {
+            let columns = row.columns();
+            let at = copies.iter().position(|(c, _)| *c == columns).unwrap_or_else(|| {
+                let copy = Copy::new(binding, &columns);
+                copies.push((columns, copy));
+                copies.len() - 1
+            });
+            copies[at].1.push(binding, row);
+            continue;
+        }
         let same = |columns: &[u16]| match row {
             Row::Sent { columns: sent, .. } => *sent == columns,
             Row::Merged(cells) => cells.iter().map(|(c, _)| c).eq(columns),
@@ -123,8 +147,16 @@ pub(super) fn calls<'d>(binding: &Binding, folded: &Folded<'d>) -> Result<Vec<Ca
         }
         push(&mut groups[last].1, binding, row);
     }
+    for (_, copy) in copies {
+        calls.push(Call { statements: vec![], params: vec![], expect: None, copy: Some(copy) });
+    }
     for (columns, params) in groups {
-        calls.push(Call { statements: statement::upsert(binding, &columns), params, expect: None });
+        calls.push(Call {
+            statements: statement::upsert(binding, &columns),
+            params,
+            expect: None,
+            copy: None,
+        });
     }
     let mut groups: Vec<(Vec<u16>, bool, Vec<Texts<'d>>)> = Vec::new();
     for update in &folded.updates {
@@ -150,13 +182,49 @@ pub(super) fn calls<'d>(binding: &Binding, folded: &Folded<'d>) -> Result<Vec<Ca
             continue;
         }
         let expect = (!maybe_missing).then(|| params.first().map_or(0, Vec::len) as u64);
-        calls.push(Call { statements: vec![statement::update(binding, &columns)], params, expect });
+        calls.push(Call {
+            statements: vec![statement::update(binding, &columns)],
+            params,
+            expect,
+            copy: None,
+        });
     }
     Ok(calls)
 }
 
 /// A statement in flight.
 pub(super) type InFlight<'f> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'f>>;
+
+/// A step of a delivery on its way.
+pub(super) enum Flight<'f> {
+    /// Goes out together with its neighbours.
+    Statement(InFlight<'f>),
+    /// Has the session for itself while it runs.
+    Copy(InFlight<'f>),
+}
+
+/// Runs steps in their order, statements between two COPYs in one round trip. Stops at the first failed round trip.
+pub(super) async fn fly(flights: Vec<Flight<'_>>) -> Vec<Result<u64, tokio_postgres::Error>> {
+    let mut results = Vec::with_capacity(flights.len());
+    let mut together = Vec::new();
+    for flight in flights {
+        match flight {
+            Flight::Statement(statement) => together.push(statement),
+            Flight::Copy(copy) => {
+                results.extend(pipeline(std::mem::take(&mut together)).await);
+                if results.iter().any(Result::is_err) {
+                    return results;
+                }
+                results.push(copy.await);
+                if results.last().is_some_and(Result::is_err) {
+                    return results;
+                }
+            }
+        }
+    }
+    results.extend(pipeline(together).await);
+    results
+}
 
 /// Drives futures that send at their first poll: everything goes out in this order, in one round trip. A later statement
 /// of a failed transaction fails too, so the first error is the one that counts.
@@ -203,9 +271,14 @@ pub(super) async fn flights<'f>(
     session: &'f mut Session,
     calls: &'f [Call<'_>],
     strict: bool,
-) -> Result<(&'f Session, Vec<InFlight<'f>>), tokio_postgres::Error> {
+) -> Result<(&'f Session, Vec<Flight<'f>>), tokio_postgres::Error> {
+    enum Prepared<'f, 'd> {
+        Statement(tokio_postgres::Statement, &'f Call<'d>, Option<i64>),
+        Copy(&'f Copy),
+    }
     let mut prepared = Vec::new();
     for call in calls {
+        prepared.extend(call.copy.as_ref().map(Prepared::Copy));
         let expect = call.expect.filter(|_| strict).map(|rows| rows as i64);
         for sql in &call.statements {
             let mut types = vec![Type::TEXT_ARRAY; call.params.len()];
@@ -215,21 +288,21 @@ pub(super) async fn flights<'f>(
             } else {
                 session.prepare(sql, &types).await?
             };
-            prepared.push((statement, call, expect));
+            prepared.push(Prepared::Statement(statement, call, expect));
         }
     }
     let session = &*session;
+    let client = &session.client;
     let futures = prepared
         .into_iter()
-        .map(|(statement, call, expect)| {
-            let client = &session.client;
-            let flight: InFlight<'f> = Box::pin(async move {
+        .map(|prepared| match prepared {
+            Prepared::Copy(copy) => Flight::Copy(Box::pin(copy.run(client))),
+            Prepared::Statement(statement, call, expect) => Flight::Statement(Box::pin(async move {
                 let texts = call.params.iter().map(|texts| texts as &(dyn ToSql + Sync));
                 let expect = expect.as_ref().map(|rows| rows as &(dyn ToSql + Sync));
                 let params: Vec<&(dyn ToSql + Sync)> = texts.chain(expect).collect();
                 client.execute(&statement, &params).await
-            });
-            flight
+            })),
         })
         .collect();
     Ok((session, futures))
@@ -238,10 +311,13 @@ pub(super) async fn flights<'f>(
 /// Runs calls in order. `Ok(false)`: an updated row is missing.
 pub(super) async fn run(session: &mut Session, calls: &[Call<'_>]) -> Result<bool, tokio_postgres::Error> {
     let (_, futures) = flights(session, calls, false).await?;
-    let mut results = pipeline(futures).await.into_iter();
+    let mut results = fly(futures).await.into_iter();
     let mut complete = true;
     for call in calls {
         let mut rows = 0;
+        if call.copy.is_some() {
+            results.next().transpose()?;
+        }
         for _ in &call.statements {
             rows = results.next().transpose()?.unwrap_or(0);
         }

@@ -1,5 +1,7 @@
 //! `rowbridge check` and `rowbridge teardown` for a SQLite target.
 
+use rowbridge_schema::StreamName;
+
 use super::error::SqliteError;
 use super::progress::CREATE_SQL;
 use super::session::Session;
@@ -97,23 +99,52 @@ impl SqliteTarget {
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target, as statements that remove it. With `run`, runs them. Tables that
-    /// hold replicated rows are the operator's and are not among them.
+    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
+    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
-    /// A file that cannot be opened, is locked, or cannot be written.
-    pub async fn teardown(&self, run: bool) -> Result<Vec<String>, SqliteError> {
+    /// A file that cannot be opened, is locked, or cannot be written; nothing was removed then.
+    pub async fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
         blocking(|| {
             let session = Session::open(&self.path, false, self.busy_timeout)?;
-            let exists = session.conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0));
-            if !exists.map_err(|source| session.failed("looking for the progress table", source))? {
-                return Ok(Vec::new());
-            }
-            let sql = "DROP TABLE main.rowbridge_progress";
-            if run {
-                session.batch("removing the progress table", sql)?;
-            }
-            Ok(vec![sql.to_owned()])
+            session.begin()?;
+            let made = forget(&session, streams, run).inspect_err(|_| session.rollback())?;
+            session.commit()?;
+            Ok(made)
         })
     }
+}
+
+fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
+    let conn = &session.conn;
+    let work = || -> rusqlite::Result<Vec<String>> {
+        if !conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0))? {
+            return Ok(Vec::new());
+        }
+        let mut statement =
+            conn.prepare("SELECT stream, endpoint FROM main.rowbridge_progress ORDER BY 1, 2")?;
+        let lanes = statement
+            .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
+        let mut made: Vec<String> = lanes
+            .iter()
+            .filter(|(stream, _)| is_ours(stream))
+            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
+            .collect();
+        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
+        if all {
+            made.push("table rowbridge_progress".to_owned());
+        }
+        drop(statement);
+        if run && all {
+            conn.execute_batch("DROP TABLE main.rowbridge_progress")?;
+        } else if run {
+            for stream in streams {
+                conn.execute("DELETE FROM main.rowbridge_progress WHERE stream = ?1", [stream.as_str()])?;
+            }
+        }
+        Ok(made)
+    };
+    work().map_err(|source| session.failed("removing progress", source))
 }

@@ -290,11 +290,15 @@ fn check_reports_and_teardown_forgets() {
     assert_eq!(unfit, ["journal mode", "trigger"], "{report:?}");
     assert!(report.iter().all(|item| item.fine == item.fix.is_none()));
     assert_eq!(bed.rows("PRAGMA user_version"), ["0"]);
-    let teardown = |run| bed.runtime.block_on(bed.target.teardown(run)).unwrap();
-    let sql = vec!["DROP TABLE main.rowbridge_progress".to_owned()];
-    assert_eq!(teardown(false), sql);
-    assert_eq!(teardown(true), sql);
-    assert!(teardown(true).is_empty());
+    let teardown = |stream: &str, run| {
+        let streams = [stream.parse().unwrap()];
+        bed.runtime.block_on(bed.target.teardown(&streams, run)).unwrap()
+    };
+    assert!(teardown("another", true).is_empty());
+    let listed = teardown("shop", false);
+    assert_eq!((listed.len(), listed[1].as_str()), (2, "table rowbridge_progress"));
+    assert_eq!(teardown("shop", true), listed);
+    assert!(teardown("shop", true).is_empty());
     assert_eq!(bed.rows("SELECT name FROM sqlite_schema WHERE type = 'table'"), ["t"]);
     let mapping = Arc::new(Mapping::new(&[], Dialect::Sqlite).unwrap());
     let nowhere = SqliteTarget::new("/nonexistent/folder/t.db", mapping, true);
