@@ -1,5 +1,6 @@
 //! Something that was stored is gone: the target's latest days, the slot, `state_dir`.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rowbridge_tests::scenario::{Pair, PairOptions};
@@ -117,34 +118,38 @@ async fn first_start_that_was_killed_begins_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tables_sent_again_under_load_lose_no_row() {
     let pair = running().await;
-    let until = Instant::now() + Duration::from_secs(size(5, 30));
-    let writer = |number: i64| {
-        let pair = &pair;
-        async move {
-            let client = pair.source().await;
-            let mut next = number * 1_000_000;
-            while Instant::now() < until {
-                let key = next % 300 + 1;
-                next += 1;
-                let sql = format!(
-                    "BEGIN; UPDATE named SET n = n + 1 WHERE id = 'key {key}';
-                     UPDATE numbered SET n = n + 1 WHERE id = {key};
-                     INSERT INTO named VALUES ('a{next}', 'new'); INSERT INTO numbered VALUES (-{next}, 'new');
-                     DELETE FROM named WHERE id = 'a{old}'; DELETE FROM numbered WHERE id = -{old};
-                     INSERT INTO keyless VALUES ({next}, 'new'); COMMIT",
-                    old = next - 5
-                );
-                client.batch_execute(&sql).await.unwrap();
+    for round in 1..=size(1, 20) {
+        let done = AtomicBool::new(false);
+        let writer = |number: i64| {
+            let (pair, done) = (&pair, &done);
+            async move {
+                let client = pair.source().await;
+                let mut next = round * 10_000_000 + number * 1_000_000;
+                while !done.load(Relaxed) {
+                    next += 1;
+                    // Most keys are touched once: nothing later mends them.
+                    let sql = format!(
+                        "BEGIN; INSERT INTO named VALUES ('{next}', 'once'); INSERT INTO numbered VALUES ({next}, 'once');
+                         INSERT INTO keyless VALUES ({next}, 'once');
+                         DELETE FROM named WHERE id = '{old}'; DELETE FROM numbered WHERE id = {old};
+                         UPDATE named SET n = n + 1 WHERE id = '{next}'; COMMIT",
+                        old = if next % 7 == 0 { next - 3 } else { 0 }
+                    );
+                    client.batch_execute(&sql).await.unwrap();
+                }
             }
-        }
-    };
-    let again = async {
-        while Instant::now() < until {
-            let tables = TABLES.map(str::to_owned).to_vec();
-            request(pair.state_dir(), &Request::Snapshot(tables)).unwrap();
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    };
-    tokio::join!(writer(1), writer(2), writer(3), again);
-    pair.wait_equal(&TABLES).await;
+        };
+        let again = async {
+            let mark = pair.publisher().log().mark();
+            request(pair.state_dir(), &Request::Snapshot(TABLES.map(str::to_owned).to_vec())).unwrap();
+            for table in TABLES {
+                let sent =
+                    |line: &str| line.contains("existing rows are in the stream") && line.contains(table);
+                pair.publisher().wait_for_line_since(mark, DEADLINE, sent).await;
+            }
+            done.store(true, Relaxed);
+        };
+        tokio::join!(writer(1), writer(2), writer(3), again);
+        pair.wait_equal(&TABLES).await;
+    }
 }
