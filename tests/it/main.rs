@@ -1,5 +1,11 @@
 //! End-to-end tests: one binary, real servers, one harness.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "tests fail loudly and print what they measured"
+)]
+
 mod cli;
 mod deploy;
 mod faults;
