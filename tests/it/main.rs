@@ -3,3 +3,5 @@
 mod harness;
 mod large;
 mod pgbench;
+mod semantics;
+mod types;
