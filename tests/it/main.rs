@@ -13,3 +13,5 @@ mod harness;
 mod hostile;
 mod large;
 mod pgbench;
+mod semantics;
+mod types;

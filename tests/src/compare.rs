@@ -200,8 +200,16 @@ async fn postgres_rows(
     columns: &[String],
 ) -> Result<tokio_postgres::RowStream, tokio_postgres::Error> {
     let values: Vec<String> = columns.iter().map(|name| format!("{}::text", quote(name))).collect();
+    // A table's own rows: those of inheriting tables are theirs. A partitioned table has only its partitions'.
+    let partitioned = client
+        .query_one(
+            "SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass($1)",
+            &[&quoted_table(table)],
+        )
+        .await?;
+    let only = if partitioned.get(0) { "" } else { "ONLY " };
     let sql = format!(
-        "SELECT r FROM (SELECT ROW({})::text COLLATE \"C\" AS r FROM {}) AS rows ORDER BY r",
+        "SELECT r FROM (SELECT ROW({})::text COLLATE \"C\" AS r FROM {only}{}) AS rows ORDER BY r",
         values.join(", "),
         quoted_table(table)
     );

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Cell, Position};
 
-use super::Event;
+use super::{Event, occupants};
 
 /// When a target takes two values of a key column for the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,8 +222,14 @@ pub fn fold<'d, 'e>(
 where
     'd: 'e,
 {
-    let mut entries: Vec<Entry<'d>> = Vec::with_capacity(events.size_hint().0);
-    let mut index: HashMap<KeyText<'d>, usize> = HashMap::with_capacity(events.size_hint().0);
+    let events: Vec<&'e Event<'d>> = events.collect();
+    if events.iter().any(|event| event.op == Op::Update)
+        && events.iter().all(|event| occupants::possible(shape, event))
+    {
+        return occupants::fold(shape, &events).ok_or(Unfoldable::Key);
+    }
+    let mut entries: Vec<Entry<'d>> = Vec::with_capacity(events.len());
+    let mut index: HashMap<KeyText<'d>, usize> = HashMap::with_capacity(events.len());
     let mut set = |entries: &mut Vec<Entry<'d>>, key: KeyText<'d>, state: State<'d>, at: (Position, Op)| {
         let (position, op) = at;
         let slot = *index.entry(key).or_insert(entries.len());

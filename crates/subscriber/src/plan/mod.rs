@@ -8,6 +8,7 @@ pub mod fold;
 pub mod mapping;
 #[cfg(test)]
 mod model;
+mod occupants;
 
 use std::collections::{HashMap, HashSet};
 
