@@ -126,6 +126,7 @@ pub struct State {
 }
 
 /// The epoch of a new state: seconds since 1970, so that it is above every epoch of a state that was lost.
+/// Two lives that begin within one second are not told apart.
 fn first_epoch() -> u32 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(1, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))

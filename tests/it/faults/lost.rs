@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rowbridge_tests::scenario::{Pair, PairOptions};
 use rowbridge_tests::size::size;
+use rowbridge_tests::webhook::now;
 
 use super::*;
 
@@ -78,6 +79,12 @@ async fn lost_state_is_refused_until_a_snapshot() {
     pair.wait_equal(&TABLES).await;
     pair.wait_publisher().await;
 
+    // Epochs of new states count seconds, so the lives must not begin in one second.
+    let second = now();
+    wait::until("another second", DEADLINE, || async {
+        if now() > second + 1 { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
     // Without the slot, too, nothing at the source tells that this is not the first life: the target does.
     pair.publisher().terminate().await;
     std::fs::remove_dir_all(pair.state_dir()).unwrap();
