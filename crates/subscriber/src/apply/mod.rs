@@ -1,5 +1,6 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
+mod decision;
 pub mod postgres;
 pub mod sqlite;
 
@@ -60,6 +61,19 @@ pub enum Applied {
         /// What is in the way.
         failing: Vec<FailingChange>,
     },
+}
+
+/// One finding about a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckItem {
+    /// What was looked at.
+    pub subject: &'static str,
+    /// Whether it is as it should be.
+    pub fine: bool,
+    /// What was found.
+    pub finding: String,
+    /// What to run or change, if there is something.
+    pub fix: Option<String>,
 }
 
 /// A target database.

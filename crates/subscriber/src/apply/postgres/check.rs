@@ -6,19 +6,7 @@ use rowbridge_schema::sql::ident;
 use super::PostgresTarget;
 use super::error::{PostgresError, failed};
 use super::progress::{TABLE, create_sql};
-
-/// One finding about a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckItem {
-    /// What was looked at.
-    pub subject: &'static str,
-    /// Whether it is as it should be.
-    pub fine: bool,
-    /// What was found.
-    pub finding: String,
-    /// What to run or change, if there is something.
-    pub fix: Option<String>,
-}
+use crate::apply::CheckItem;
 
 impl PostgresTarget {
     /// Connects and looks at settings and privileges. Changes nothing.

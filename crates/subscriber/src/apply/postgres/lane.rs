@@ -18,11 +18,12 @@ use tracing::{debug, info};
 
 use super::catalog::Binding;
 use super::error::{PostgresError, Verdict, describe, failed, verdict};
-use super::progress::{Decision, ProgressRow, decide};
+use super::progress::ProgressRow;
 use super::rows::{self, RowError};
 use super::session::Session;
 use super::set::{self, Call, Flight, RowFault};
 use super::{Settings, settle};
+use crate::apply::decision::{Decision, decide};
 use crate::apply::{Applied, Progress, TargetLane};
 use crate::plan::{Event, Step, fold, plan};
 

@@ -18,7 +18,6 @@ mod types;
 
 use std::sync::Arc;
 
-pub use check::CheckItem;
 pub use error::{PoolerEvidence, PostgresError};
 pub use lane::PostgresLane;
 use progress::ProgressRow;

@@ -6,19 +6,7 @@ use super::error::SqliteError;
 use super::progress::CREATE_SQL;
 use super::session::Session;
 use super::{SqliteTarget, blocking};
-
-/// One finding about a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckItem {
-    /// What was looked at.
-    pub subject: &'static str,
-    /// Whether it is as it should be.
-    pub fine: bool,
-    /// What was found.
-    pub finding: String,
-    /// What to run or change, if there is something.
-    pub fix: Option<String>,
-}
+use crate::apply::CheckItem;
 
 const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
      AND name = 'rowbridge_progress' COLLATE NOCASE)";

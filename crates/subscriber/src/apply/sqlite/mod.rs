@@ -24,7 +24,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use check::CheckItem;
 pub use error::SqliteError;
 use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{EndpointName, Position, StreamName, TableId};
@@ -32,9 +31,10 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use self::catalog::{ResolveError, Resolved};
 use self::chunk::Place;
-use self::progress::{Decision, ProgressRow, decide};
+use self::progress::ProgressRow;
 use self::rows::{Stop, Writer};
 use self::session::Session;
+use super::decision::{Decision, decide};
 use super::{Applied, ApplyTarget, Progress, TargetLane};
 use crate::plan::{Mapping, Plan, Step, plan};
 

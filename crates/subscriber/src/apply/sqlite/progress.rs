@@ -1,62 +1,16 @@
 //! `rowbridge_progress`: where each lane stands, written in the transaction that writes its rows.
 
-use rowbridge_schema::wire::DeliveryHead;
 use rowbridge_schema::{EndpointName, Position, SourceId, StreamName};
 use rusqlite::OptionalExtension as _;
 
 use super::error::SqliteError;
 use super::session::Session;
-use crate::apply::{Applied, Progress};
+use crate::apply::Progress;
 
 /// The statement that makes the table.
 pub(super) const CREATE_SQL: &str = "CREATE TABLE IF NOT EXISTS main.rowbridge_progress (stream TEXT NOT NULL, \
      endpoint TEXT NOT NULL, source TEXT NOT NULL, epoch INTEGER NOT NULL, position TEXT NOT NULL, \
      updated_at TEXT NOT NULL, PRIMARY KEY (stream, endpoint))";
-
-/// What a delivery means for a lane that stands somewhere.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Apply what lies above this position, and write `to`.
-    Apply(Option<Position>),
-    /// Nothing to write.
-    Answer(Applied),
-}
-
-/// Compares a delivery with what is stored (or staged in the lane's open transaction).
-///
-/// - Another source is refused, unless its epoch is higher than the stored one: then it takes the lane over.
-/// - An unknown lane starts with `prev` null (from the publisher's own start) or zero; a later start is a gap, upon which
-///   the publisher sends null.
-/// - A known lane takes any `prev` at or below what is stored; what it has is dropped change by change.
-pub(super) fn decide(stored: Option<&Progress>, head: &DeliveryHead) -> Decision {
-    let committed = stored.map(|progress| progress.position);
-    let Some(to) = head.to else {
-        return Decision::Answer(match committed {
-            Some(position) => Applied::Committed { position, changes: 0 },
-            None => Applied::Gap { position: None },
-        });
-    };
-    let Some(stored) = stored else {
-        return match head.prev {
-            None | Some(Position::ZERO) => Decision::Apply(None),
-            Some(_) => Decision::Answer(Applied::Gap { position: None }),
-        };
-    };
-    let position = stored.position;
-    if stored.source != head.source && to.epoch <= position.epoch {
-        return Decision::Answer(Applied::ForeignSource { expected: stored.source.clone(), position });
-    }
-    if to.epoch < position.epoch {
-        return Decision::Answer(Applied::OldEpoch { position });
-    }
-    if to <= position {
-        return Decision::Answer(Applied::Committed { position, changes: 0 });
-    }
-    match head.prev {
-        Some(prev) if prev <= position => Decision::Apply(Some(position)),
-        _ => Decision::Answer(Applied::Gap { position: Some(position) }),
-    }
-}
 
 /// A lane's row and the statements on it.
 #[derive(Debug)]
