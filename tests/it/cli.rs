@@ -1,5 +1,6 @@
 //! The command line: exit codes, and that each message goes where it belongs and says what to do.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -347,17 +348,22 @@ fn the_demo_ends_with_equal_databases_and_leaves_nothing() {
 #[test]
 fn ctrl_c_ends_the_demo_with_its_comparison() {
     let folder = folder();
-    let child = Command::new(binary())
+    let mut child = Command::new(binary())
         .args(["demo"])
         .env("TMPDIR", folder.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_millis(2_500));
+    // It runs once it has printed its first second.
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stdout = String::new();
+    while !stdout.contains(" s  ") {
+        stdout += &(lines.next().unwrap().unwrap() + "\n");
+    }
     signal(child.id(), "INT");
+    lines.for_each(|line| stdout += &(line.unwrap() + "\n"));
     let output = child.wait_with_output().unwrap();
-    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
     assert!(stdout.lines().last().unwrap().starts_with("EQUAL: "), "{stdout}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
