@@ -14,4 +14,5 @@ mod hostile;
 mod large;
 mod pgbench;
 mod semantics;
+mod sqlite;
 mod types;

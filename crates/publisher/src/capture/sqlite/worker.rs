@@ -232,7 +232,8 @@ impl Worker {
             }
             self.follow_schema()?;
             let look = self.reader.look(&self.conn)?;
-            self.force = false;
+            // An overflow is told once everything before it was read, even if nobody writes any more.
+            self.force = look.state.is_overflowed();
             self.last = look.state.last;
             self.pruned = look.state.pruned;
             if let Some(found) = look.found {
