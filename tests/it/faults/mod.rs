@@ -51,7 +51,7 @@ fn delete_keyless(from: i64, to: i64) -> String {
 }
 
 /// Waits until `/readyz` is not 200 and its text holds all of `wanted`; gives the text.
-async fn not_ready(pair: &Pair, wanted: &[&str]) -> String {
+pub(crate) async fn not_ready(pair: &Pair, wanted: &[&str]) -> String {
     not_ready_at(pair.publisher_config.admin_port, wanted).await
 }
 
