@@ -6,6 +6,7 @@
     reason = "tests fail loudly and print what they measured"
 )]
 
+mod alter;
 mod cli;
 mod deploy;
 mod faults;

@@ -201,7 +201,7 @@ impl Publisher {
         if let Identity { source: Some(id), fresh: false, .. } = self.state.identity()? {
             lanes.start(&self, &id, &shutdown)?;
         }
-        if self.state.take_snapshot_all()? {
+        if self.state.wants_snapshot_all()? {
             self.start_over()?;
         }
         let mut wait = REOPEN_FIRST;
@@ -291,7 +291,7 @@ impl Publisher {
     async fn pause(&self, pause: Duration, shutdown: &mut watch::Receiver<bool>) -> Result<bool, OpenError> {
         let until = tokio::time::Instant::now() + pause;
         loop {
-            if self.state.take_snapshot_all()? {
+            if self.state.wants_snapshot_all()? {
                 return Ok(true);
             }
             let next = until.min(tokio::time::Instant::now() + Duration::from_secs(1));

@@ -359,7 +359,8 @@ impl State {
     }
 
     /// Begins a new epoch: slot or change log are to be made anew, every table is to be sent again, and what was under
-    /// way counts for nothing.
+    /// way counts for nothing. Whatever operators have asked for until now is contained in that, and dropped last: after a
+    /// kill in between it is all done again.
     ///
     /// # Errors
     /// The file's.
@@ -369,7 +370,12 @@ impl State {
         let identity = Identity { epoch, fresh: true, timeline: None, earlier_epochs: vec![], ..before };
         self.set_meta("starts_over", "yes")?;
         self.set_identity(&identity)?;
-        self.with(|db| db.execute("UPDATE tables SET status = 'done', after = NULL", []))?;
+        self.with(|db| {
+            let transaction = db.transaction()?;
+            transaction.execute("UPDATE tables SET status = 'done', after = NULL", [])?;
+            transaction.execute("DELETE FROM requests", [])?;
+            transaction.commit()
+        })?;
         Ok(identity)
     }
 
@@ -469,29 +475,36 @@ impl State {
         .map(drop)
     }
 
-    /// Takes a request to send everything again, if one was left, and leaves the others for a source that is there.
+    /// Whether an operator wants everything sent again. [`Self::start_over`] does it and drops the request.
     ///
     /// # Errors
     /// The file's.
-    pub fn take_snapshot_all(&self) -> Result<bool, StateError> {
-        self.with(|db| db.execute("DELETE FROM requests WHERE json_extract(what, '$.snapshot') = 'all'", []))
-            .map(|taken| taken > 0)
+    pub fn wants_snapshot_all(&self) -> Result<bool, StateError> {
+        Ok(self.requests()?.iter().any(|(_, request)| *request == Some(Request::SnapshotAll)))
     }
 
-    /// Takes all requests that were left.
+    /// Requests that were left, oldest first, with their numbers; `None` is one that this version cannot read. They
+    /// stay until [`Self::drop_requests`]: what they ask for is recorded first, so that a kill in between loses none.
     ///
     /// # Errors
     /// The file's.
-    pub fn take_requests(&self) -> Result<Vec<Request>, StateError> {
-        let texts: Vec<String> = self.with(|db| {
-            let any: i64 = db.query_row("SELECT count(*) FROM requests", [], |row| row.get(0))?;
-            if any == 0 {
-                return Ok(vec![]);
-            }
-            let mut statement = db.prepare("DELETE FROM requests RETURNING what")?;
-            statement.query_map([], |row| row.get(0))?.collect()
-        })?;
-        Ok(texts.iter().filter_map(|text| parse_request(text)).collect())
+    pub fn requests(&self) -> Result<Vec<(i64, Option<Request>)>, StateError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT id, what FROM requests ORDER BY id")?;
+            let rows = statement.query_map([], |row| {
+                let what: String = row.get(1)?;
+                Ok((row.get(0)?, parse_request(&what)))
+            })?;
+            rows.collect()
+        })
+    }
+
+    /// Drops the requests up to and including number `upto`: what they ask for is recorded.
+    ///
+    /// # Errors
+    /// The file's.
+    pub fn drop_requests(&self, upto: i64) -> Result<(), StateError> {
+        self.with(|db| db.execute("DELETE FROM requests WHERE id <= ?1", [upto])).map(drop)
     }
 }
 
@@ -604,19 +617,32 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_taken_once() {
+    fn requests_stay_until_they_are_recorded() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
+        let stream: StreamName = "shop".parse().unwrap();
+        let state = State::open(dir.path(), &stream).unwrap();
+        let ask = |table: &str| request(dir.path(), &Request::Snapshot(vec![table.into()])).unwrap();
+        let asked = |state: &State| -> Vec<Option<Request>> {
+            state.requests().unwrap().into_iter().map(|(_, request)| request).collect()
+        };
+        ask("public.t");
+        ask("all");
+        assert!(!state.wants_snapshot_all().unwrap());
+        let seen = state.requests().unwrap();
+        // A kill before anything was recorded.
+        drop(state);
+        let state = State::open(dir.path(), &stream).unwrap();
+        assert_eq!(state.requests().unwrap(), seen);
+        // One that comes between reading and dropping.
+        ask("public.u");
+        state.drop_requests(seen[1].0).unwrap();
+        assert_eq!(asked(&state), [Some(Request::Snapshot(vec!["public.u".into()]))]);
         request(dir.path(), &Request::SnapshotAll).unwrap();
-        request(dir.path(), &Request::Snapshot(vec!["public.t".into()])).unwrap();
-        let taken = state.take_requests().unwrap();
-        assert_eq!(taken, [Request::SnapshotAll, Request::Snapshot(vec!["public.t".into()])]);
-        assert!(state.take_requests().unwrap().is_empty());
-        // While the source is away only the request that does not need it is taken.
-        request(dir.path(), &Request::SnapshotAll).unwrap();
-        request(dir.path(), &Request::Snapshot(vec!["all".into()])).unwrap();
-        assert_eq!((state.take_snapshot_all().unwrap(), state.take_snapshot_all().unwrap()), (true, false));
-        assert_eq!(state.take_requests().unwrap(), [Request::Snapshot(vec!["all".into()])]);
+        state.with(|db| db.execute("INSERT INTO requests (what) VALUES ('{\"later\":1}')", [])).unwrap();
+        assert_eq!(asked(&state)[1..], [Some(Request::SnapshotAll), None]);
+        assert!(state.wants_snapshot_all().unwrap());
+        state.start_over().unwrap();
+        assert!(!state.wants_snapshot_all().unwrap() && asked(&state).is_empty());
         assert!(request(&dir.path().join("absent"), &Request::SnapshotAll).is_err());
     }
 }

@@ -216,17 +216,15 @@ where
     }
 
     async fn requests(&mut self) -> Result<bool, Stop<C, R>> {
-        let requests = self.state.take_requests()?;
-        if requests.is_empty() {
-            return Ok(false);
-        }
-        if requests.contains(&Request::SnapshotAll) {
+        let requests = self.state.requests()?;
+        let Some(&(last, _)) = requests.last() else { return Ok(false) };
+        if requests.iter().any(|(_, request)| *request == Some(Request::SnapshotAll)) {
             return Ok(true);
         }
         let tables = self.placing.tables().await.map_err(PumpError::Snapshot)?;
-        for name in requests.iter().flat_map(|request| match request {
-            Request::Snapshot(names) => names.as_slice(),
-            Request::SnapshotAll => &[],
+        for name in requests.iter().flat_map(|(_, request)| match request {
+            Some(Request::Snapshot(names)) => names.as_slice(),
+            Some(Request::SnapshotAll) | None => &[],
         }) {
             match tables.iter().find(|def| def.name.to_string() == *name) {
                 Some(def) => {
@@ -238,6 +236,7 @@ where
                 }
             }
         }
+        self.state.drop_requests(last)?;
         self.plan_jobs()?;
         Ok(false)
     }

@@ -84,3 +84,233 @@ fn is(row: &Row<'_>, event: &Event<'_>) -> bool {
         _ => event.old_columns.iter().zip(event.old).all(|(column, cell)| row.cell(*column) == Some(cell)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{Equality, fold};
+    use rowbridge_schema::{Dialect, TableDef, TableId, TableName};
+
+    /// Key, value, and a value that is often left out of what is new because it did not change.
+    type Record = [String; 3];
+
+    /// A statement over several rows, whose key is checked at the end of its transaction.
+    #[derive(Debug, Clone)]
+    enum Statement {
+        Insert(u8, u8),
+        /// Adds to the keys of the rows in a mask (by place), from the left or from the right.
+        Shift {
+            mask: u8,
+            by: i8,
+            reversed: bool,
+        },
+        /// Two rows exchange their keys.
+        Swap(u8, u8),
+        Set {
+            mask: u8,
+            value: u8,
+            toast: bool,
+        },
+        Delete(u8),
+    }
+
+    fn statements() -> impl Strategy<Value = Vec<Statement>> {
+        let statement = prop_oneof![
+            3 => (0..5u8, 0..3u8).prop_map(|(key, value)| Statement::Insert(key, value)),
+            3 => (any::<u8>(), -2..3i8, any::<bool>())
+                .prop_map(|(mask, by, reversed)| Statement::Shift { mask, by, reversed }),
+            2 => (any::<u8>(), any::<u8>()).prop_map(|(a, b)| Statement::Swap(a, b)),
+            2 => (any::<u8>(), 0..3u8, any::<bool>())
+                .prop_map(|(mask, value, toast)| Statement::Set { mask, value, toast }),
+            2 => any::<u8>().prop_map(Statement::Delete),
+        ];
+        prop::collection::vec(statement, 0..10)
+    }
+
+    /// One row's change as a log tells it: the full old row and the new one.
+    type Logged = (Option<Record>, Option<Record>);
+
+    fn key(record: &Record) -> i32 {
+        record[0].parse().unwrap()
+    }
+
+    fn with_key(record: &Record, key: i32) -> Record {
+        [key.to_string(), record[1].clone(), record[2].clone()]
+    }
+
+    /// Rows as a source holds them while the constraint waits: in the order of their place, keys may repeat.
+    fn run(rows: &mut Vec<Record>, statement: &Statement) -> Vec<Logged> {
+        let count = rows.len();
+        let chosen = |mask: u8| (0..count).filter(move |i| mask >> (i % 8) & 1 == 1);
+        let mut logged = Vec::new();
+        let mut change = |rows: &mut Vec<Record>, at: usize, new: Record| {
+            let old = std::mem::replace(&mut rows[at], new.clone());
+            logged.push((Some(old), Some(new)));
+        };
+        match statement {
+            Statement::Insert(key, value) => {
+                let record = [key.to_string(), format!("v{value}"), format!("t{value}")];
+                rows.push(record.clone());
+                logged.push((None, Some(record)));
+            }
+            Statement::Shift { mask, by, reversed } => {
+                let mut places: Vec<usize> = chosen(*mask).collect();
+                if *reversed {
+                    places.reverse();
+                }
+                for at in places {
+                    let new = with_key(&rows[at], key(&rows[at]) + i32::from(*by));
+                    change(rows, at, new);
+                }
+            }
+            Statement::Swap(a, b) if count > 0 => {
+                let (a, b) = (usize::from(*a) % count, usize::from(*b) % count);
+                let (key_a, key_b) = (key(&rows[a]), key(&rows[b]));
+                let new = with_key(&rows[a], key_b);
+                change(rows, a, new);
+                let new = with_key(&rows[b], key_a);
+                change(rows, b, new);
+            }
+            Statement::Set { mask, value, toast } => {
+                for at in chosen(*mask).collect::<Vec<_>>() {
+                    let mut new = rows[at].clone();
+                    new[1] = format!("v{value}");
+                    if *toast {
+                        new[2] = format!("t{value}");
+                    }
+                    change(rows, at, new);
+                }
+            }
+            Statement::Delete(at) if count > 0 => {
+                logged.push((Some(rows.remove(usize::from(*at) % count)), None));
+            }
+            Statement::Swap(..) | Statement::Delete(_) => {}
+        }
+        logged
+    }
+
+    fn unique(rows: &[Record]) -> bool {
+        let keys: std::collections::BTreeSet<&str> = rows.iter().map(|record| record[0].as_str()).collect();
+        keys.len() == rows.len()
+    }
+
+    /// What a source can commit: statements that would leave a key twice are undone, from the last one on.
+    fn transaction(start: &[Record], mut statements: Vec<Statement>) -> (Vec<Logged>, Vec<Record>) {
+        loop {
+            let mut rows = start.to_vec();
+            let logged: Vec<Logged> =
+                statements.iter().flat_map(|statement| run(&mut rows, statement)).collect();
+            if unique(&rows) {
+                return (logged, rows);
+            }
+            statements.pop();
+        }
+    }
+
+    fn id() -> TableId {
+        let name = TableName::new("public", "t");
+        let dialect = Dialect::Postgres;
+        TableDef { dialect, name, columns: vec![], key: vec![], types: vec![], options: vec![] }.id()
+    }
+
+    const ALL: &[u16] = &[0, 1, 2];
+    /// The last column is as it was, and was not sent.
+    const WITHOUT_LAST: &[u16] = &[0, 1];
+
+    fn cells(record: &Record) -> Vec<Cell<'_>> {
+        record.iter().map(|text| Cell::Text(text.as_str().into())).collect()
+    }
+
+    /// Applies the outcome as a target does, deletes first; false if two upserts have one key.
+    fn apply(table: &mut BTreeMap<String, Record>, folded: &Folded<'_>) -> bool {
+        let text = |cell: &Cell<'_>| cell.as_str().unwrap().to_owned();
+        for deleted in &folded.deletes {
+            table.remove(&text(deleted.key[0]));
+        }
+        let mut written = std::collections::BTreeSet::new();
+        for Upsert { row, .. } in &folded.upserts {
+            let record: Record = [0, 1, 2].map(|column| text(row.cell(column).unwrap()));
+            if !written.insert(record[0].clone()) {
+                return false;
+            }
+            table.insert(record[0].clone(), record);
+        }
+        folded.updates.is_empty()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5000))]
+        #[test]
+        fn rows_that_share_a_key_for_a_while_come_out_as_at_the_source(
+            start in prop::collection::btree_map(0..5u8, 0..3u8, 0..5),
+            transactions in prop::collection::vec(statements(), 1..4),
+            leave_out in any::<bool>(),
+        ) {
+            let mut rows: Vec<Record> = start
+                .iter()
+                .map(|(key, value)| [key.to_string(), format!("v{value}"), format!("t{value}")])
+                .collect();
+            let mut target: BTreeMap<String, Record> =
+                rows.iter().map(|record| (record[0].clone(), record.clone())).collect();
+            let mut logged = Vec::new();
+            // Several transactions in one delivery: between two of them every key is there once.
+            for statements in transactions {
+                let (changes, after) = transaction(&rows, statements);
+                logged.extend(changes);
+                rows = after;
+            }
+            let sent: Vec<_> = logged
+                .iter()
+                .map(|(old, new)| {
+                    let same = leave_out && matches!((old, new), (Some(old), Some(new)) if old[2] == new[2]);
+                    let columns = if same { WITHOUT_LAST } else { ALL };
+                    let mut new = new.as_ref().map(cells);
+                    new.iter_mut().for_each(|cells| cells.truncate(columns.len()));
+                    (old.as_ref().map(cells), new, columns)
+                })
+                .collect();
+            let events: Vec<Event<'_>> = sent
+                .iter()
+                .enumerate()
+                .map(|(i, (old, new, columns))| Event {
+                    position: Position::new(1, 1, i as u64 + 1),
+                    table: id(),
+                    op: match (old, new) {
+                        (None, _) => Op::Insert,
+                        (Some(_), Some(_)) => Op::Update,
+                        (Some(_), None) => Op::Delete,
+                    },
+                    old_columns: if old.is_some() { ALL } else { &[] },
+                    old: old.as_deref().unwrap_or_default(),
+                    new_columns: if new.is_some() { columns } else { &[] },
+                    new: new.as_deref().unwrap_or_default(),
+                    maybe_missing: false,
+                    at: 0,
+                })
+                .collect();
+            let shape = Shape { key: &[0], equality: &[Equality::Text], complete: ALL.len() };
+            let references: Vec<&Event<'_>> = events.iter().collect();
+            prop_assert!(events.iter().all(|event| possible(shape, event)));
+            // The public way too, which takes this one as soon as a row is updated.
+            if events.iter().any(|event| event.op == Op::Update) {
+                let mut other = target.clone();
+                prop_assert!(apply(&mut other, &fold(shape, events.iter()).unwrap()));
+                let expected: Vec<Record> = sorted(&rows);
+                prop_assert_eq!(other.into_values().collect::<Vec<_>>(), expected);
+            }
+            let folded = super::fold(shape, &references).unwrap();
+            prop_assert!(apply(&mut target, &folded), "two rows are written under one key");
+            prop_assert_eq!(target.into_values().collect::<Vec<_>>(), sorted(&rows));
+        }
+    }
+
+    fn sorted(rows: &[Record]) -> Vec<Record> {
+        let by_key: BTreeMap<&str, &Record> =
+            rows.iter().map(|record| (record[0].as_str(), record)).collect();
+        by_key.into_values().cloned().collect()
+    }
+}

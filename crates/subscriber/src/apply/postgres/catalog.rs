@@ -181,7 +181,7 @@ pub(super) async fn load(
             name: row.get(0),
             type_name: row.get(1),
             base_type: row.get(2),
-            cast: row.get(3),
+            cast: through_input(row.get(3)),
             base_name: row.get(4),
             builtin: row.get(5),
             is_enum: row.get(6),
@@ -197,6 +197,16 @@ pub(super) async fn load(
         linked: table.get(2),
         deferrable: table.get(3),
     }))
+}
+
+/// A cast from text that goes through the type's input function. Only `regclass` has another one: a function that takes
+/// neither `-` (no relation) nor the number of a relation that is gone, both of which the type's output writes. There is
+/// none from `bpchar`, which has the same text, so that the server takes output and input functions.
+fn through_input(cast: String) -> String {
+    match cast.as_str() {
+        "pg_catalog.regclass" => "pg_catalog.bpchar::pg_catalog.regclass".to_owned(),
+        _ => cast,
+    }
 }
 
 impl TargetColumn {

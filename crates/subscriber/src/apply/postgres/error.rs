@@ -137,7 +137,9 @@ impl Classified for PostgresError {
             Self::NoSchema => Some("Create a schema that is on the role's search_path, for example `CREATE SCHEMA public`.".into()),
             Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: {sql}")),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
-            Self::Refused { .. } => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing. If a trigger or function does not find a table, qualify the name in it: the session's search_path is pg_catalog.".into()),
+            Self::Refused { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing.".into()),
+            Self::Refused { source, .. } if names_missing(source) => Some("Make at the target what the message names. If a trigger, default or function does not find it, qualify the name there: the session's search_path is pg_catalog.".into()),
+            Self::Refused { .. } => None,
             Self::Mapping(error) => error.hint(),
             Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined => None,
         }
@@ -177,6 +179,19 @@ pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
         ("54", _) => Verdict::Data,
         _ => Verdict::Again,
     }
+}
+
+/// Whether a statement names an object that does not exist. Where the catalog was read just before, it is not the table
+/// but a value (of `regclass`, `regproc` and the like), a trigger, a default or a function that names it.
+pub(super) fn names_missing(error: &tokio_postgres::Error) -> bool {
+    let missing = [
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_FUNCTION,
+        SqlState::AMBIGUOUS_FUNCTION,
+        SqlState::UNDEFINED_OBJECT,
+        SqlState::INVALID_SCHEMA_NAME,
+    ];
+    error.code().is_some_and(|code| missing.contains(code))
 }
 
 /// Wraps an error that is no verdict on the data.

@@ -174,7 +174,7 @@ impl PostgresLane {
         if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && index == 1 {
             return Err(Stop::Error(PostgresError::Locked));
         }
-        match verdict(&error) {
+        match self.session.verdict(&error) {
             Verdict::Data => Ok(Outcome::Careful),
             Verdict::Catalog | Verdict::Again | Verdict::Refused => Err(stop(doing, error)),
         }
@@ -302,7 +302,7 @@ impl PostgresLane {
                 return self.session.batch("RELEASE SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e));
             }
             Ok(false) => {}
-            Err(RowError::Server(error)) if verdict(&error) != Verdict::Data => {
+            Err(RowError::Server(error)) if self.session.verdict(&error) != Verdict::Data => {
                 return Err(stop(doing, error));
             }
             Err(_) => {}
@@ -313,7 +313,7 @@ impl PostgresLane {
             Ok(()) => {
                 return self.session.batch("RELEASE SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e));
             }
-            Err(RowError::Server(error)) if verdict(&error) != Verdict::Data => {
+            Err(RowError::Server(error)) if self.session.verdict(&error) != Verdict::Data => {
                 return Err(stop(doing, error));
             }
             Err(RowError::Fault(fault)) => return Err(rejected(fault)),
@@ -330,7 +330,9 @@ impl PostgresLane {
         match settle::apply(&mut self.session, &self.bindings, events).await {
             Ok(()) => self.session.batch("RELEASE SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e)),
             Err(RowError::Fault(_) | RowError::Refused(..)) => Err(rejected(refusal)),
-            Err(RowError::Server(error)) if verdict(&error) == Verdict::Data => Err(rejected(refusal)),
+            Err(RowError::Server(error)) if self.session.verdict(&error) == Verdict::Data => {
+                Err(rejected(refusal))
+            }
             Err(RowError::Server(error)) => Err(stop(doing, error)),
         }
     }
@@ -430,6 +432,7 @@ impl TargetLane for PostgresLane {
         }
         let Some(to) = head.to else { return Err(PostgresError::Undefined) };
         let mut retried = false;
+        self.session.catalog_is_fresh = false;
         loop {
             let stop = match self.attempt(delivery, to).await {
                 Ok(applied) => return Ok(applied),
@@ -453,6 +456,7 @@ impl TargetLane for PostgresLane {
                     }
                     debug!(error = %error, "the target's catalog has changed");
                     retried = true;
+                    self.session.catalog_is_fresh = true;
                 }
                 Stop::Error(error) => return Err(error),
             }

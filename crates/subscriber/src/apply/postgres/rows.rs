@@ -8,7 +8,7 @@ use rowbridge_schema::wire::Op;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Binding;
-use super::error::{Verdict, describe, verdict};
+use super::error::{Verdict, describe};
 use super::session::Session;
 use super::set::{RowFault, Texts, check_row, key_texts, text};
 use super::statement;
@@ -72,7 +72,7 @@ pub(super) async fn apply(
     match applied {
         Ok(None) => Ok(()),
         Ok(Some(reason)) => Err(RowError::Fault(fault(binding, event, None, reason.to_owned()))),
-        Err(error) if verdict(&error) == Verdict::Data => {
+        Err(error) if session.verdict(&error) == Verdict::Data => {
             let (column, reason) = describe(&error);
             Err(RowError::Refused(fault(binding, event, column, reason), error))
         }
@@ -186,8 +186,9 @@ pub(super) async fn insert_many(
         check_row(binding, &row, event.position).map_err(RowError::Fault)?;
         super::set::push(&mut params, binding, &row);
     }
-    execute(session, &statement::insert(binding, &columns), &params).await.map(|_| ()).map_err(|error| {
-        if verdict(&error) == Verdict::Data {
+    let inserted = execute(session, &statement::insert(binding, &columns), &params).await;
+    inserted.map(|_| ()).map_err(|error| {
+        if session.verdict(&error) == Verdict::Data {
             let (column, reason) = describe(&error);
             RowError::Refused(fault(binding, first, column, reason), error)
         } else {

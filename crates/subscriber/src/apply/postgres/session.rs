@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
-use super::error::{PoolerEvidence, PostgresError, failed, is_login};
+use super::error::{PoolerEvidence, PostgresError, Verdict, failed, is_login, names_missing, verdict};
 
 /// Statements kept prepared per session. A delivery of many tables needs a few for each.
 const MAX_STATEMENTS: usize = 512;
@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) replica: bool,
     /// `server_version_num`
     pub(super) version: i32,
+    /// The catalog was read since a statement did not find something: what is missing now, the data names.
+    pub(super) catalog_is_fresh: bool,
     statements: HashMap<String, Statement>,
 }
 
@@ -133,10 +135,26 @@ impl Session {
             }
             Err(error) => return Err(failed(doing, error)),
         };
-        let mut session =
-            Self { client, address, process, schema, replica, version, statements: HashMap::new() };
+        let mut session = Self {
+            client,
+            address,
+            process,
+            schema,
+            replica,
+            version,
+            catalog_is_fresh: false,
+            statements: HashMap::new(),
+        };
         session.check_process().await?;
         Ok(session)
+    }
+
+    /// What an error means for the rows that were being applied.
+    pub(super) fn verdict(&self, error: &tokio_postgres::Error) -> Verdict {
+        match verdict(error) {
+            Verdict::Catalog if self.catalog_is_fresh && names_missing(error) => Verdict::Data,
+            verdict => verdict,
+        }
     }
 
     /// Whether statements still reach the server process that the settings were made in.
