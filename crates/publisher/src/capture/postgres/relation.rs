@@ -148,7 +148,9 @@ async fn from_stream(
     let modifiers: Vec<i32> = announced.columns.iter().map(|column| column.type_modifier).collect();
     let rows = client
         .query(
-            "SELECT pg_catalog.format_type(t, m) FROM pg_catalog.unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS x(t, m, o)
+            // The server knows `unnest` of several arrays only without its schema.
+            "SELECT pg_catalog.format_type(t, m)
+             FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::int4[])) WITH ORDINALITY AS x(t, m, o)
              ORDER BY o",
             &[&oids, &modifiers],
         )
