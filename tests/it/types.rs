@@ -241,3 +241,27 @@ async fn every_type_into_tables_made_by_rowbridge() {
 async fn every_type_into_tables_made_beforehand() {
     all_types(true).await;
 }
+
+/// A value that names an object is data: the row is named, and making the object is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_that_the_target_lacks() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, c regclass, p regproc); INSERT INTO t VALUES (1, 'pg_class', 'now');
+         CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u (); CREATE FUNCTION elsewhere.f() RETURNS int RETURN 1",
+    )
+    .await;
+    pair.start().await;
+    pair.wait_equal(&["public.t"]).await;
+    pair.source_execute("INSERT INTO t VALUES (2, 'elsewhere.u', NULL)").await;
+    let text = super::faults::not_ready(&pair, &["halted", "public.t", "id=2", "elsewhere.u"]).await;
+    assert!(!text.to_lowercase().contains("grant"), "{text}");
+    pair.target_execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u ()").await;
+    pair.publisher().restart().await;
+    pair.wait_equal(&["public.t"]).await;
+    pair.source_execute("INSERT INTO t VALUES (3, NULL, 'elsewhere.f')").await;
+    super::faults::not_ready(&pair, &["halted", "public.t", "id=3", "elsewhere.f"]).await;
+    pair.target_execute("CREATE FUNCTION elsewhere.f() RETURNS int RETURN 1").await;
+    pair.publisher().restart().await;
+    pair.wait_equal(&["public.t"]).await;
+}

@@ -14,6 +14,8 @@ pub(super) enum Check {
     Fraction(u32),
     /// A float4 must read back as the same number.
     Float4,
+    /// Integers of so many bits. The server refuses what is beyond, but does not say in which column.
+    Integer(u32),
     /// `varchar(n)`: the server cuts blanks in excess without a word.
     Length(u32),
     /// `char(n)`: trailing blanks are not kept, unless the source pads too.
@@ -36,6 +38,11 @@ impl Check {
                 let narrow = value as f32;
                 f64::from(narrow) == value || value.is_nan()
             }),
+            // What is no integer at all the server refuses with a better reason.
+            Self::Integer(bits) => text.parse::<i64>().map_or(true, |value| {
+                let unused = i64::BITS.saturating_sub(bits);
+                value << unused >> unused == value
+            }),
             Self::Length(length) => text.chars().count() <= length as usize,
             Self::Padded { length, both } => {
                 let kept = text.trim_end_matches(' ');
@@ -47,6 +54,7 @@ impl Check {
             Self::Scale(_) => "the value has more digits after the point than the target's type keeps",
             Self::Fraction(_) => "the value has a finer fraction of a second than the target's type keeps",
             Self::Float4 => "the value is not exact in the target's type real",
+            Self::Integer(_) => "the value is out of range for the target's type",
             Self::Length(_) => "the value is longer than the target's type allows",
             Self::Padded { .. } => "the value does not fit the target's padded type",
         })
@@ -118,6 +126,8 @@ pub(super) fn compatible(def: &TableDef, source: &str, target: &str, target_base
                 (Some(_), scale) => Check::Scale(scale.copied().unwrap_or(0)),
             }
         }
+        "smallint" if integer && !same => Check::Integer(16),
+        "integer" if from == "bigint" => Check::Integer(32),
         "smallint" | "integer" | "bigint" if integer || from == "numeric" => Check::None,
         "real" if integer || from == "double precision" => Check::Float4,
         "double precision" if matches!(from.as_str(), "real" | "smallint" | "integer") => Check::None,
@@ -195,6 +205,7 @@ mod tests {
         assert_eq!(check("public.price", "numeric(10,2)"), Ok(Check::None));
         assert_eq!(check("numeric", "numeric(10,2)"), Ok(Check::Scale(2)));
         assert_eq!(check("integer", "bigint"), Ok(Check::None));
+        assert_eq!(check("bigint", "integer"), Ok(Check::Integer(32)));
         assert_eq!(check("double precision", "real"), Ok(Check::Float4));
         assert_eq!(check("bigint", "double precision"), Err(()));
         assert_eq!(
@@ -220,6 +231,10 @@ mod tests {
         assert!(faulty(Check::Float4, "0.1"));
         assert!(!faulty(Check::Float4, "0.5"));
         assert!(!faulty(Check::Float4, "Infinity"));
+        assert!(!faulty(Check::Integer(16), "-32768"));
+        assert!(faulty(Check::Integer(16), "32768"));
+        assert!(faulty(Check::Integer(32), "-2147483649"));
+        assert!(!faulty(Check::Integer(32), "2147483647"));
         assert!(faulty(Check::Length(3), "ab  "));
         assert!(!faulty(Check::Length(3), "äöü"));
         assert!(faulty(Check::Padded { length: 3, both: false }, "a "));
