@@ -1,8 +1,6 @@
 //! ALTER TABLE at the source while the bridge runs, from PostgreSQL to PostgreSQL: rows from before, around and after the
 //! change keep their values in their columns, and where the target must be altered first, the lane says how.
 
-use std::time::Duration;
-
 use rowbridge_tests::scenario::{DATABASE, Pair, PairOptions};
 use rowbridge_tests::wait::{self, DEADLINE};
 
@@ -99,20 +97,6 @@ async fn column_with_default_that_the_target_lacks() {
     assert_eq!(target_text(&pair, "SELECT count(*) FROM t WHERE \"the colour\" = 'red'").await, "501");
 }
 
-/// What `/readyz` says goes without a restart, too: the lane asks again by itself.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn halted_lane_goes_on_by_itself() {
-    let pair = running(SCHEMA).await;
-    pair.source_execute(
-        "ALTER TABLE t ADD COLUMN size int DEFAULT 3; INSERT INTO t VALUES (501, 'after', 1, 4)",
-    )
-    .await;
-    let text = not_ready(&pair, &["halted", "ALTER TABLE"]).await;
-    pair.target_execute(statement(&text)).await;
-    pair.wait_equal_within(&T, Duration::from_secs(100)).await;
-    pair.wait_publisher().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_column_stays_at_the_target() {
     // The column in the middle: what follows it moves to the left in every message.
@@ -196,19 +180,9 @@ async fn renamed_column() {
     .await;
     alter_target_and_restart(&pair, "ALTER TABLE t RENAME COLUMN letters TO word").await;
 
-    // Two columns that swap their names: the order stays, the meaning does not.
+    // Nothing is written afterwards, and yet every row has a value.
     pair.target_execute("ALTER TABLE t ADD COLUMN other text").await;
     pair.source_execute("ALTER TABLE t ADD COLUMN other text DEFAULT 'other'").await;
-    pair.wait_equal(&T).await;
-    pair.source_execute("INSERT INTO t VALUES (503, 'word', 3, 'other')").await;
-    pair.source_execute(
-        "BEGIN; ALTER TABLE t RENAME COLUMN word TO swap; ALTER TABLE t RENAME COLUMN other TO word;
-         ALTER TABLE t RENAME COLUMN swap TO other; COMMIT",
-    )
-    .await;
-    pair.source_execute("INSERT INTO t VALUES (504, 'now other', 4, 'now word')").await;
-    target_says(&pair, "SELECT word || ',' || other FROM t WHERE id = 504", "now word,now other").await;
-    target_says(&pair, "SELECT word || ',' || other FROM t WHERE id = 503", "other,word").await;
     pair.wait_equal(&T).await;
     pair.wait_publisher().await;
 }
