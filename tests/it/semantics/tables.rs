@@ -92,7 +92,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ],
         compared: &["t", "no_key"],
         slow: true,
-        ..Scenario::EMPTY
     },
     Scenario {
         name: "truncated root",
@@ -120,7 +119,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ],
         compared: &["t", "m"],
         slow: true,
-        ..Scenario::EMPTY
     },
     Scenario {
         name: "partitions that go",
@@ -135,7 +133,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ],
         compared: &["t", "t2", "m"],
         slow: true,
-        ..Scenario::EMPTY
     },
     Scenario {
         name: "inheritance",
