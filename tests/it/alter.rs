@@ -186,3 +186,44 @@ async fn renamed_column() {
     pair.wait_equal(&T).await;
     pair.wait_publisher().await;
 }
+
+/// The table's first change in the stream is one with the new shape, so that nothing in the stream tells of the old one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn column_of_a_table_that_nobody_wrote() {
+    let pair = running(SCHEMA).await;
+    pair.target_execute("ALTER TABLE t ADD COLUMN size int, ADD COLUMN weight int").await;
+    pair.source_execute(
+        "ALTER TABLE t ADD COLUMN size int DEFAULT 3; INSERT INTO t VALUES (501, 'after', 1, 4)",
+    )
+    .await;
+    let sizes = "SELECT count(size) || ' ' || sum(size) FROM t";
+    target_says(&pair, sizes, "501 1504").await;
+    // And nobody writes it afterwards either.
+    pair.source_execute("ALTER TABLE t ADD COLUMN weight int DEFAULT 5").await;
+    pair.wait_equal(&T).await;
+    pair.wait_publisher().await;
+}
+
+/// While nobody looks: the new shape is all that the publisher ever sees.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn altered_while_the_publisher_is_down() {
+    let pair = running(SCHEMA).await;
+    pair.source_execute("INSERT INTO t VALUES (501, 'before', 1)").await;
+    pair.wait_equal(&T).await;
+    pair.publisher().terminate().await;
+    pair.target_execute("ALTER TABLE t ADD COLUMN size int").await;
+    pair.source_execute("UPDATE t SET letters = 'old shape' WHERE id = 7").await;
+    pair.source_execute("ALTER TABLE t ADD COLUMN size int DEFAULT 3").await;
+    pair.source_execute("INSERT INTO t VALUES (502, 'after', 2, 4)").await;
+    pair.publisher().start();
+    pair.wait_equal(&T).await;
+    pair.publisher().terminate().await;
+    pair.source_execute(
+        "BEGIN; ALTER TABLE t RENAME figure TO swap; ALTER TABLE t RENAME size TO figure;
+         ALTER TABLE t RENAME swap TO size; COMMIT",
+    )
+    .await;
+    pair.publisher().start();
+    pair.wait_equal(&T).await;
+    pair.wait_publisher().await;
+}

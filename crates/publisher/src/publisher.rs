@@ -18,7 +18,7 @@ use crate::metrics::PublisherMetrics;
 use crate::pump::{self, CaptureMetrics, Parts, PumpEnd, PumpStatus};
 use crate::snapshot::SnapshotReader;
 use crate::source::{OpenSource, PostgresSource, Source, SqliteSource};
-use crate::state::{Identity, Job, State, StateError, columns};
+use crate::state::{Identity, Job, State, StateError, columns, values_changed};
 
 /// First wait after a lost source.
 const REOPEN_FIRST: Duration = Duration::from_millis(200);
@@ -412,7 +412,7 @@ impl Publisher {
         for def in tables {
             let before = known.iter().find(|(name, _)| *name == def.name);
             let now = columns(def);
-            let changed = before.is_some_and(|(_, old)| now.iter().any(|column| !old.contains(column)));
+            let changed = before.is_some_and(|(_, old)| values_changed(old, &now));
             let job = match before {
                 _ if again => Some(Job::new(def, true)),
                 None if fresh && self.config.source.snapshot == SnapshotMode::Never => None,

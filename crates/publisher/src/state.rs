@@ -526,6 +526,14 @@ pub fn columns(def: &TableDef) -> SentColumns {
     sent.map(|column| (column.name.clone(), column.type_name.clone())).collect()
 }
 
+/// Whether rows that were sent before `old` became `new` may differ from what the table now shows: a column that is new, or
+/// has another type, has values that never went through the stream. So may columns whose order changed, which nothing but
+/// new names or new columns under old names can do.
+#[must_use]
+pub fn values_changed(old: &SentColumns, new: &SentColumns) -> bool {
+    !old.iter().filter(|column| new.contains(column)).eq(new)
+}
+
 fn split(name: &TableName) -> (&str, &str) {
     (name.schema.as_deref().unwrap_or(""), &name.name)
 }
@@ -614,6 +622,18 @@ mod tests {
         state.advance_job(&def("t").name, None).unwrap();
         assert!(state.jobs().unwrap().is_empty());
         assert_eq!(state.tables().unwrap(), [(def("t").name, columns(&def("t")))]);
+    }
+
+    #[test]
+    fn columns_that_have_other_values_are_seen() {
+        let columns = |text: &str| -> SentColumns {
+            text.split(' ').map(|name| (name.to_owned(), "text".to_owned())).collect()
+        };
+        let changed = |old: &str, new: &str| values_changed(&columns(old), &columns(new));
+        assert!(!changed("a b c", "a b c") && !changed("a b c", "a c"));
+        assert!(changed("a b", "a b c") && changed("a b", "a c") && changed("a b", "b a"));
+        let number = vec![("a".to_owned(), "integer".to_owned())];
+        assert!(values_changed(&columns("a"), &number));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use rowbridge_schema::config::{SourceConfig, SslMode};
 use rowbridge_schema::wire::Op;
-use rowbridge_schema::{Offset, Position, SourceId, TableName};
+use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
 use rustls::pki_types::ServerName;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -38,6 +38,7 @@ use self::walsender::{
 };
 use super::{Capture, CaptureStart, Captured};
 use crate::journal::Resume;
+use crate::state::{self, SentColumns};
 
 /// How often the catalog is looked at for new tables and changed partitions: DDL is not in the stream.
 const CATALOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -99,6 +100,8 @@ pub struct PostgresCapture {
     sql: Arc<Client>,
     stream: ReplicationStream,
     catalog: Arc<Catalog>,
+    /// Columns of each table when its rows were last sent, or when this capture was opened.
+    sent: HashMap<TableName, SentColumns>,
     relations: HashMap<u32, Option<Relation>>,
     /// The last Relation message of each table.
     said: HashMap<u32, Announced>,
@@ -188,6 +191,7 @@ impl PostgresCapture {
             epoch,
             sql: Arc::new(sql),
             stream,
+            sent: catalog.tables.values().map(sent_columns).collect(),
             catalog: Arc::new(catalog),
             relations: HashMap::new(),
             said: HashMap::new(),
@@ -250,15 +254,29 @@ impl PostgresCapture {
         if let Some(relation) = &mut relation {
             relation.watched = self.watched.contains(&relation.def.name);
         }
-        let before = self.relations.get(&announced.oid).and_then(Option::as_ref);
-        if let (Some(before), Some(now)) = (before, &relation)
-            && relation::values_changed(&before.def, &now.def)
-        {
-            tracing::info!(table = %now.def.name, "columns changed: the table is sent again");
-            self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
+        if let Some(now) = &relation {
+            let mut columns = state::columns(&now.def);
+            if now.leaf_of.is_some()
+                && let Some(sent) = self.sent.get(&now.def.name)
+            {
+                // A leaf may have an order of its own.
+                let place = |column: &(String, String)| sent.iter().position(|c| c == column);
+                columns.sort_by_key(|column| place(column).unwrap_or(usize::MAX));
+            }
+            self.has_columns(&now.def, columns);
         }
         self.relations.insert(announced.oid, relation);
         self.said.insert(announced.oid, announced);
+    }
+
+    /// Sends a table again whose columns are not those with which its rows were sent. Stream and catalog both tell: the
+    /// catalog of a table that nobody writes, the stream before the catalog is looked at again.
+    fn has_columns(&mut self, def: &TableDef, columns: SentColumns) {
+        if self.sent.get(&def.name).is_some_and(|sent| state::values_changed(sent, &columns)) {
+            tracing::info!(table = %def.name, "columns changed: the table is sent again");
+            self.pending.push_back(Captured::TableAdded { def: def.clone(), resync: true });
+        }
+        self.sent.insert(def.name.clone(), columns);
     }
 
     /// Asks for the whole catalog and brings the publications in line with it.
@@ -301,6 +319,13 @@ impl PostgresCapture {
                 tracing::info!(table = %name, detached, attached, altered, "the table is sent again");
                 self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
             }
+        }
+        for (name, now) in &catalog.tables {
+            if self.catalog.tables.get(name).is_none_or(|before| before.oid != now.oid) {
+                // Another table: it is sent as a new one.
+                self.sent.remove(name);
+            }
+            self.has_columns(&now.def, state::columns(&now.def));
         }
         for (oid, root) in &self.catalog.roots {
             catalog.roots.entry(*oid).or_insert_with(|| root.clone());
@@ -433,6 +458,10 @@ impl PostgresCapture {
         self.told_at = Instant::now();
         Ok(())
     }
+}
+
+fn sent_columns(table: &catalog::CatalogTable) -> (TableName, SentColumns) {
+    (table.def.name.clone(), state::columns(&table.def))
 }
 
 const OUTSIDE: PostgresError = PostgresError::Stream { what: "a change outside a transaction" };

@@ -184,11 +184,3 @@ async fn from_stream(
     let types = now.map(|def| def.types.clone()).unwrap_or_default();
     Ok(TableDef { dialect: Dialect::Postgres, name, columns, key, types, options: vec![] })
 }
-
-/// Whether rows that were sent before `old` became `new` may differ from what the table now shows: a column that is new,
-/// or has another type, has values that never went through the stream.
-pub(super) fn values_changed(old: &TableDef, new: &TableDef) -> bool {
-    new.columns.iter().filter(|c| c.generated.is_none()).any(|column| {
-        !old.columns.iter().any(|before| before.name == column.name && before.type_name == column.type_name)
-    })
-}
