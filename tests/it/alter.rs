@@ -180,9 +180,19 @@ async fn renamed_column() {
     .await;
     alter_target_and_restart(&pair, "ALTER TABLE t RENAME COLUMN letters TO word").await;
 
-    // Nothing is written afterwards, and yet every row has a value.
+    // Two columns that swap their names: the order stays, the meaning does not.
     pair.target_execute("ALTER TABLE t ADD COLUMN other text").await;
     pair.source_execute("ALTER TABLE t ADD COLUMN other text DEFAULT 'other'").await;
+    pair.wait_equal(&T).await;
+    pair.source_execute("INSERT INTO t VALUES (503, 'word', 3, 'other')").await;
+    pair.source_execute(
+        "BEGIN; ALTER TABLE t RENAME COLUMN word TO swap; ALTER TABLE t RENAME COLUMN other TO word;
+         ALTER TABLE t RENAME COLUMN swap TO other; COMMIT",
+    )
+    .await;
+    pair.source_execute("INSERT INTO t VALUES (504, 'now other', 4, 'now word')").await;
+    target_says(&pair, "SELECT word || ',' || other FROM t WHERE id = 504", "now word,now other").await;
+    target_says(&pair, "SELECT word || ',' || other FROM t WHERE id = 503", "other,word").await;
     pair.wait_equal(&T).await;
     pair.wait_publisher().await;
 }

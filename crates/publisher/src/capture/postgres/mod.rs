@@ -313,10 +313,8 @@ impl PostgresCapture {
                 .leaves
                 .iter()
                 .any(|leaf| leaf.attached && !before.leaves.iter().any(|l| l.oid == leaf.oid));
-            // A column that came with a default has values although no row was written.
-            let altered = relation::values_changed(&before.def, &now.def);
-            if detached || attached || altered {
-                tracing::info!(table = %name, detached, attached, altered, "the table is sent again");
+            if detached || attached {
+                tracing::info!(table = %name, "a partition was attached, detached or dropped: the table is sent again");
                 self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
             }
         }
