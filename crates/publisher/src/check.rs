@@ -58,6 +58,7 @@ pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
                 vec![Finding::error(chain(&error), "Correct sslmode or sslrootcert in source.url.")]
             }
         },
+        DatabaseUrl::Mysql(_) => vec![Finding::error("a MySQL source cannot be captured yet", "")],
         DatabaseUrl::Sqlite(path) => {
             let file = sqlite::SqliteSource {
                 path: path.clone(),
@@ -157,6 +158,7 @@ impl TeardownError {
 pub async fn teardown_source(source: &SourceConfig, run: bool) -> Result<Vec<String>, TeardownError> {
     match &source.database {
         DatabaseUrl::Postgres(url) => Ok(postgres::check::teardown(&connector(url)?, source, !run).await?),
+        DatabaseUrl::Mysql(_) => Ok(Vec::new()),
         DatabaseUrl::Sqlite(path) => Ok(tokio::task::block_in_place(|| sqlite::teardown(path, !run))?),
     }
 }

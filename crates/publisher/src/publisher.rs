@@ -185,6 +185,7 @@ impl Publisher {
                     .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
                 self.run_source(source, shutdown).await
             }
+            DatabaseUrl::Mysql(_) => std::future::pending().await,
             DatabaseUrl::Sqlite(path) => {
                 let source = SqliteSource::new(self.config.source.clone(), path);
                 self.run_source(source, shutdown).await

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rowbridge_schema::config::{PostgresUrl, SourceConfig};
+use rowbridge_schema::config::{ServerUrl, SourceConfig};
 use rowbridge_schema::tls;
 use rowbridge_schema::{Offset, SourceId, TableName};
 use std::path::PathBuf;
@@ -60,14 +60,14 @@ pub(crate) struct PostgresSource {
 }
 
 /// The TLS configuration of a PostgreSQL URL, from the file that it names.
-pub fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
+pub fn connector(url: &ServerUrl) -> Result<Connector, tls::TlsError> {
     let read = |path: &Path| std::fs::read(path).unwrap_or_default();
     let pem = url.ssl_root_cert.as_deref().map(read);
     Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })
 }
 
 impl PostgresSource {
-    pub(crate) fn new(config: SourceConfig, url: &PostgresUrl) -> Result<Self, tls::TlsError> {
+    pub(crate) fn new(config: SourceConfig, url: &ServerUrl) -> Result<Self, tls::TlsError> {
         Ok(Self { config, connector: connector(url)? })
     }
 }

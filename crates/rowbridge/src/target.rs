@@ -23,6 +23,7 @@ impl Target {
     pub(crate) fn new(config: &SubscriberConfig) -> Result<Self, Failure> {
         let dialect = match config.target.database {
             DatabaseUrl::Postgres(_) => Dialect::Postgres,
+            DatabaseUrl::Mysql(_) => Dialect::Mysql,
             DatabaseUrl::Sqlite(_) => Dialect::Sqlite,
         };
         let mapping = Mapping::new(&config.maps, dialect).map_err(|errors| {
@@ -53,6 +54,7 @@ impl Target {
                 })?;
                 Self::Postgres(PostgresTarget::new(url.clone(), tls, mapping, create))
             }
+            DatabaseUrl::Mysql(_) => return Err(Failure::usage("a MySQL target cannot be written yet")),
             DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteTarget::new(path, mapping, create)),
         })
     }

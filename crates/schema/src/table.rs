@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub enum Dialect {
     /// PostgreSQL 14 and later.
     Postgres,
+    /// MySQL 8 and later, MariaDB 10.6 and later.
+    Mysql,
     /// SQLite 3.
     Sqlite,
 }
@@ -19,6 +21,7 @@ impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
             Self::Sqlite => "sqlite",
         })
     }
@@ -71,7 +74,8 @@ pub struct Column {
     /// Generation expression in the source's SQL. Rows never carry a value of a generated column.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<String>,
-    /// Collation that the key's equality depends on, where it is not the default (SQLite: `NOCASE`, `RTRIM`).
+    /// SQLite: the collation that the key's equality depends on, where it is not the default (`NOCASE`, `RTRIM`). MySQL:
+    /// the collation of every text column (`latin1_swedish_ci`), whose name begins with the charset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collation: Option<String>,
 }

@@ -189,7 +189,9 @@ async fn check_target(target: Target, config: &SubscriberConfig) -> Vec<Finding>
             .map_err(|error| (chain(&error), error.hint())),
     };
     let connected = match &config.target.database {
-        DatabaseUrl::Postgres(url) => Some(Finding::ok(format!("connected to {} as {}", url.host, url.user))),
+        DatabaseUrl::Postgres(url) | DatabaseUrl::Mysql(url) => {
+            Some(Finding::ok(format!("connected to {} as {}", url.host, url.user)))
+        }
         DatabaseUrl::Sqlite(_) => None,
     };
     match found {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::address::AddressError;
-use super::postgres_url::DatabaseUrlError;
+use super::server_url::DatabaseUrlError;
 use super::substitute::SubstituteError;
 use crate::secret::SigningKeyError;
 

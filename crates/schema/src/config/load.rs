@@ -212,10 +212,10 @@ pub(super) fn table_patterns(reader: &mut Reader<'_>, field: &Field<'_>) -> Opti
 
 /// `kind` and `url`, which must agree.
 pub(super) fn database(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<DatabaseUrl> {
-    let kind_field = section.require(reader, "kind", "kind = \"postgres\" or \"sqlite\"");
+    let kind_field = section.require(reader, "kind", "kind = \"postgres\", \"mysql\" or \"sqlite\"");
     let kind = kind_field.as_ref().and_then(|field| {
-        let choices = [("postgres", "postgres"), ("sqlite", "sqlite")];
-        reader.choice(field, "\"postgres\" or \"sqlite\"", &choices, "no other database works yet")
+        let choices = [("postgres", "postgres"), ("mysql", "mysql"), ("sqlite", "sqlite")];
+        reader.choice(field, "\"postgres\", \"mysql\" or \"sqlite\"", &choices, "mysql is MariaDB too")
     });
     let example =
         "url = \"postgres://rowbridge:${DB_PASSWORD}@127.0.0.1:5432/shop\" or \"sqlite:/path/file.db\"";

@@ -139,6 +139,7 @@ fn source(
         let kind = database.kind();
         let foreign: &[&'static str] = match database {
             DatabaseUrl::Postgres(_) => &["max_log_rows"],
+            DatabaseUrl::Mysql(_) => &["slot", "publication", "max_log_rows"],
             DatabaseUrl::Sqlite(_) => &["slot", "publication"],
         };
         for field in foreign.iter().filter_map(|key| section.get(key)) {

@@ -9,8 +9,8 @@ pub mod error;
 mod load;
 mod load_publisher;
 mod load_subscriber;
-pub mod postgres_url;
 mod reader;
+pub mod server_url;
 mod substitute;
 mod suggest;
 #[cfg(test)]
@@ -30,7 +30,7 @@ use crate::secret::{Secret, SigningKey};
 pub use address::AddressError;
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use load::load;
-pub use postgres_url::DatabaseUrlError;
+pub use server_url::DatabaseUrlError;
 pub use substitute::SubstituteError;
 
 /// The commented default file: every key that works, with its default and its meaning.
@@ -68,12 +68,14 @@ pub struct PublisherConfig {
 #[derive(Debug, Clone)]
 pub enum DatabaseUrl {
     /// `postgres://`
-    Postgres(PostgresUrl),
+    Postgres(ServerUrl),
+    /// `mysql://`, MariaDB too.
+    Mysql(ServerUrl),
     /// `sqlite:/path`
     Sqlite(PathBuf),
 }
 
-/// How a PostgreSQL connection is protected; the names are libpq's.
+/// How a connection to a server is protected; the names are libpq's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SslMode {
     /// Never TLS.
@@ -88,18 +90,18 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// A parsed `postgres://` URL.
+/// A parsed `postgres://` or `mysql://` URL.
 #[derive(Debug, Clone)]
-pub struct PostgresUrl {
-    /// Host name, address, or the folder of a unix socket (starts with `/`).
+pub struct ServerUrl {
+    /// Host name or address; or, starting with `/`, the folder of PostgreSQL's unix socket or the file of MySQL's.
     pub host: String,
-    /// Port, 5432 if left out.
+    /// Port; 5432 or 3306 if left out.
     pub port: u16,
     /// Role.
     pub user: String,
     /// Password.
     pub password: Option<Secret>,
-    /// Database; the role's name if left out.
+    /// Database. If left out: PostgreSQL the role's name, MySQL none (empty).
     pub database: String,
     /// `?sslmode=`; if left out `verify-full`, or `prefer` on unix sockets and on loopback without a root certificate.
     pub ssl_mode: SslMode,

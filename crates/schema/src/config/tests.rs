@@ -483,7 +483,7 @@ fn what_is_filled_in_reaches_the_value() {
         let file = DEFAULT_TOML.replace("${SOURCE_DB_PASSWORD}@127.0.0.1:5432/shop", url);
         match publisher(&file).source.database {
             DatabaseUrl::Postgres(url) => (url.password.unwrap().expose().to_owned(), url.host, url.database),
-            DatabaseUrl::Sqlite(_) => panic!("not PostgreSQL"),
+            other => panic!("not PostgreSQL but {}", other.kind()),
         }
     };
     let tricky = env("TRICKY_PASSWORD").unwrap();
@@ -498,7 +498,7 @@ fn what_is_filled_in_reaches_the_value() {
         .replace("postgres://rowbridge:${SOURCE_DB_PASSWORD}@127.0.0.1:5432/shop", "${WHOLE_URL}");
     match publisher(&whole).source.database {
         DatabaseUrl::Postgres(url) => assert_eq!(url.password, Some(Secret::new("p@"))),
-        DatabaseUrl::Sqlite(_) => panic!("not PostgreSQL"),
+        other => panic!("not PostgreSQL but {}", other.kind()),
     }
 
     let config = read(&with("endpoint", "secret = [\"${A_OLD}\", \"${file:/run/secrets/a}\"]")).unwrap();

@@ -13,6 +13,7 @@ use rowbridge_schema::{Class, Classified, Dialect, TableDef, TableName};
 #[derive(Debug)]
 pub struct Mapping {
     dialect: Dialect,
+    keep_schema: bool,
     by_source: HashMap<String, Entry>,
     claims: Mutex<HashMap<TableName, TableName>>,
 }
@@ -27,7 +28,8 @@ struct Entry {
 /// Where one shape of a source table goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappedTable {
-    /// The table at the target. No schema means the default schema of a PostgreSQL connection.
+    /// The table at the target. No schema means the default schema of a
+    /// PostgreSQL connection, the default database of a MySQL one.
     pub target: TableName,
     /// For each column of the definition its name at the target; `None` if it is dropped by the map or generated.
     pub columns: Vec<Option<String>>,
@@ -185,10 +187,17 @@ impl Mapping {
             }
         }
         if errors.is_empty() {
-            Ok(Self { dialect, by_source, claims: Mutex::default() })
+            Ok(Self { dialect, keep_schema: true, by_source, claims: Mutex::default() })
         } else {
             Err(errors)
         }
+    }
+
+    /// Source schemas are dropped: every table goes to the database that a MySQL target's URL names.
+    #[must_use]
+    pub fn into_one_database(mut self) -> Self {
+        self.keep_schema = false;
+        self
     }
 
     /// Where a table goes. Remembers the target table as taken by this source table.
@@ -200,6 +209,8 @@ impl Mapping {
         let target = match (entry, self.dialect) {
             (Some(entry), _) => entry.to.clone(),
             (None, Dialect::Postgres) => def.name.clone(),
+            (None, Dialect::Mysql) if self.keep_schema => def.name.clone(),
+            (None, Dialect::Mysql) => TableName::bare(&def.name.name),
             (None, Dialect::Sqlite) => TableName::bare(&def.name.name),
         };
         let delete = entry.map_or(DeletePolicy::Hard, |entry| entry.delete.clone());
@@ -260,7 +271,7 @@ impl Mapping {
     /// [`MapError::TableCollision`] if another source table has it.
     pub fn claim(&self, source: &TableName, target: &TableName) -> Result<(), MapError> {
         let key = match self.dialect {
-            Dialect::Postgres => target.clone(),
+            Dialect::Postgres | Dialect::Mysql => target.clone(),
             Dialect::Sqlite => TableName::bare(self.fold_case(&target.name)),
         };
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,10 +282,11 @@ impl Mapping {
         Err(MapError::TableCollision { target: target.clone(), first: first.clone(), second: source.clone() })
     }
 
-    /// SQLite compares names without regard to ASCII case.
+    /// SQLite compares names without regard to ASCII case, MySQL those of columns without regard to any.
     fn fold_case(&self, name: &str) -> String {
         match self.dialect {
             Dialect::Postgres => name.to_owned(),
+            Dialect::Mysql => name.to_lowercase(),
             Dialect::Sqlite => name.to_ascii_lowercase(),
         }
     }
@@ -283,8 +295,8 @@ impl Mapping {
 /// `schema.table` is cut at the first dot; SQLite has no schemas, there the whole text is the name.
 fn target_name(text: &str, dialect: Dialect) -> Option<TableName> {
     let name = match (dialect, text.split_once('.')) {
-        (Dialect::Postgres, Some((schema, name))) => TableName::new(schema, name),
-        (Dialect::Postgres, None) | (Dialect::Sqlite, _) => TableName::bare(text),
+        (Dialect::Postgres | Dialect::Mysql, Some((schema, name))) => TableName::new(schema, name),
+        (Dialect::Postgres | Dialect::Mysql, None) | (Dialect::Sqlite, _) => TableName::bare(text),
     };
     let empty = name.name.is_empty() || name.schema.as_deref().is_some_and(str::is_empty);
     (!empty && !text.contains('\0')).then_some(name)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowbridge_schema::config::{PostgresUrl, SslMode};
+use rowbridge_schema::config::{ServerUrl, SslMode};
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -13,7 +13,7 @@ use super::error::PostgresError;
 #[derive(Debug, Clone)]
 pub struct Connector {
     /// Address, role and TLS mode.
-    pub url: PostgresUrl,
+    pub url: ServerUrl,
     /// TLS for every mode but `disable`.
     pub tls: Option<Arc<rustls::ClientConfig>>,
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use error::{PoolerEvidence, PostgresError};
 pub use lane::PostgresLane;
 use progress::ProgressRow;
-use rowbridge_schema::config::PostgresUrl;
+use rowbridge_schema::config::ServerUrl;
 use rowbridge_schema::{EndpointName, StreamName};
 use session::Session;
 
@@ -36,7 +36,7 @@ pub struct PostgresTarget {
 
 /// What all lanes of a target share.
 struct Settings {
-    url: PostgresUrl,
+    url: ServerUrl,
     tls: Option<Arc<rustls::ClientConfig>>,
     mapping: Arc<Mapping>,
     create: bool,
@@ -47,7 +47,7 @@ impl PostgresTarget {
     /// `create` allows to make missing schemas, types and tables. Nothing is connected yet.
     #[must_use]
     pub fn new(
-        url: PostgresUrl,
+        url: ServerUrl,
         tls: Option<Arc<rustls::ClientConfig>>,
         mapping: Arc<Mapping>,
         create: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rowbridge_schema::config::{PostgresUrl, SslMode};
+use rowbridge_schema::config::{ServerUrl, SslMode};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -59,7 +59,7 @@ fn nonce() -> String {
 impl Session {
     /// Connects and settles the session.
     pub(super) async fn connect(
-        url: &PostgresUrl,
+        url: &ServerUrl,
         tls: Option<&Arc<rustls::ClientConfig>>,
     ) -> Result<Self, PostgresError> {
         let address = format!("{}:{}", url.host, url.port);
@@ -222,7 +222,7 @@ where
     }
 }
 
-fn connect_error(address: &str, url: &PostgresUrl, source: tokio_postgres::Error) -> PostgresError {
+fn connect_error(address: &str, url: &ServerUrl, source: tokio_postgres::Error) -> PostgresError {
     let address = address.to_owned();
     let refused_options = source.as_db_error().is_some_and(|db| db.message().contains("startup parameter"));
     if refused_options {

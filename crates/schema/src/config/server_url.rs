@@ -1,6 +1,6 @@
-//! Database URLs: `postgres://user:pass@host:port/db?sslmode=...` and `sqlite:/path`.
+//! Database URLs: `postgres://user:pass@host:port/db?sslmode=...`, `mysql://` of the same form, and `sqlite:/path`.
 //!
-//! The PostgreSQL form is libpq's "Connection URIs" (manual, 32.1.1.2), less what Rowbridge has no use for: several
+//! The form is libpq's "Connection URIs" (manual, 32.1.1.2), less what Rowbridge has no use for: several
 //! hosts, and parameters that it would ignore. Ignoring one silently is how `sslmode` gets lost, so every other
 //! parameter is refused. No error contains a part of the URL that might be a piece of a badly escaped password.
 
@@ -9,17 +9,20 @@ use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 
-use super::{DatabaseUrl, PostgresUrl, SslMode};
+use super::{DatabaseUrl, ServerUrl, SslMode};
 use crate::secret::Secret;
 
 /// PostgreSQL's registered port.
 pub const POSTGRES_PORT: u16 = 5432;
 
+/// MySQL's registered port.
+pub const MYSQL_PORT: u16 = 3306;
+
 /// Why a text is no database URL. Never contains the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseUrlError {
-    /// Neither `postgres://` nor `sqlite:`.
-    #[error("a database URL starts with postgres:// or sqlite:")]
+    /// None of the known schemes.
+    #[error("a database URL starts with postgres://, mysql:// or sqlite:")]
     Scheme,
     /// A broken `%xx`, or one that is not UTF-8 or NUL.
     #[error("the {part} is not valid percent-encoding of UTF-8")]
@@ -93,7 +96,15 @@ impl DatabaseUrl {
         if let Some(rest) = text.strip_prefix("sqlite:") {
             return sqlite(rest).map(Self::Sqlite);
         }
-        PostgresUrl::parse(text).map(Self::Postgres)
+        if let Some(rest) = text.strip_prefix("mysql://").or_else(|| text.strip_prefix("mariadb://")) {
+            return ServerUrl::parse(rest, MYSQL_PORT).map(Self::Mysql);
+        }
+        let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
+        let mut url = ServerUrl::parse(rest.ok_or(DatabaseUrlError::Scheme)?, POSTGRES_PORT)?;
+        if url.database.is_empty() {
+            url.database.clone_from(&url.user);
+        }
+        Ok(Self::Postgres(url))
     }
 
     /// The driver's name, as `kind` spells it.
@@ -101,6 +112,7 @@ impl DatabaseUrl {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
             Self::Sqlite(_) => "sqlite",
         }
     }
@@ -122,24 +134,17 @@ fn sqlite(rest: &str) -> Result<PathBuf, DatabaseUrlError> {
     Ok(PathBuf::from(path))
 }
 
-impl PostgresUrl {
-    /// Reads `postgres://user:pass@host:port/db?sslmode=...&sslrootcert=...&host=/socket/dir`; `postgresql://` is the
-    /// same. User, password, host, database and values are percent-decoded; IPv6 addresses stand in brackets.
-    ///
-    /// # Errors
-    /// What is wrong with the text, without the text.
-    pub fn parse(text: &str) -> Result<Self, DatabaseUrlError> {
-        let rest = text
-            .strip_prefix("postgres://")
-            .or_else(|| text.strip_prefix("postgresql://"))
-            .ok_or(DatabaseUrlError::Scheme)?;
+impl ServerUrl {
+    /// Reads what follows the scheme: `user:pass@host:port/db?sslmode=...&sslrootcert=...&host=/socket`. User, password,
+    /// host, database and values are percent-decoded; IPv6 addresses stand in brackets. A left-out database is empty.
+    fn parse(rest: &str, default_port: u16) -> Result<Self, DatabaseUrlError> {
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user_info, host_port) = match authority.rsplit_once('@') {
             Some((user_info, host_port)) => (Some(user_info), host_port),
             None => (None, authority),
         };
-        let (host, port) = host_and_port(host_port)?;
+        let (host, port) = host_and_port(host_port, default_port)?;
         if [database, query].iter().any(|part| part.contains(['@', '#'])) || database.contains('/') {
             return Err(DatabaseUrlError::Delimiter);
         }
@@ -157,10 +162,7 @@ impl PostgresUrl {
             Some(password) if !password.is_empty() => Some(Secret::new(decode(password, "password")?)),
             _ => None,
         };
-        let database = match decode(database, "database")? {
-            empty if empty.is_empty() => user.clone(),
-            database => database,
-        };
+        let database = decode(database, "database")?;
         let host = match (host.is_empty(), parameters.host) {
             (false, None) => host,
             (true, Some(folder)) => folder,
@@ -172,7 +174,7 @@ impl PostgresUrl {
         Ok(Self { host, port, user, password, database, ssl_mode, ssl_root_cert })
     }
 
-    /// Whether the server is reached through a unix socket; `host` is then its folder.
+    /// Whether the server is reached through a unix socket; `host` is then its folder or file.
     #[must_use]
     pub fn is_unix_socket(&self) -> bool {
         self.host.starts_with('/')
@@ -204,7 +206,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Splits `host:port`; the host is empty if it is left out.
-fn host_and_port(text: &str) -> Result<(String, u16), DatabaseUrlError> {
+fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), DatabaseUrlError> {
     if text.contains(',') {
         return Err(DatabaseUrlError::HostList);
     }
@@ -221,7 +223,7 @@ fn host_and_port(text: &str) -> Result<(String, u16), DatabaseUrlError> {
         return Err(DatabaseUrlError::Host);
     }
     let port = match port.strip_prefix(':') {
-        None if port.is_empty() => POSTGRES_PORT,
+        None if port.is_empty() => default_port,
         None => return Err(DatabaseUrlError::Host),
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
             digits.parse().ok().filter(|&port| port != 0).ok_or(DatabaseUrlError::Port)?
@@ -306,8 +308,25 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> PostgresUrl {
-        PostgresUrl::parse(text).unwrap()
+    fn postgres(text: &str) -> Result<ServerUrl, DatabaseUrlError> {
+        match DatabaseUrl::parse(text)? {
+            DatabaseUrl::Postgres(url) => Ok(url),
+            other => panic!("not PostgreSQL but {}", other.kind()),
+        }
+    }
+
+    fn parse(text: &str) -> ServerUrl {
+        postgres(text).unwrap()
+    }
+
+    #[test]
+    fn mysql_has_its_own_port_and_needs_no_database() {
+        for scheme in ["mysql", "mariadb"] {
+            let Ok(DatabaseUrl::Mysql(url)) = DatabaseUrl::parse(&format!("{scheme}://u:p@h/")) else {
+                panic!("not MySQL");
+            };
+            assert_eq!((url.port, url.database.as_str(), url.user.as_str()), (MYSQL_PORT, "", "u"));
+        }
     }
 
     #[test]
@@ -398,7 +417,7 @@ mod tests {
             ("postgres://u:%ff@h/d", E::Encoding { part: "password" }),
             ("postgres://u%00:x@h/d", E::Encoding { part: "user" }),
         ] {
-            assert_eq!(PostgresUrl::parse(text).unwrap_err(), error, "{text}");
+            assert_eq!(postgres(text).unwrap_err(), error, "{text}");
         }
     }
 
@@ -406,7 +425,7 @@ mod tests {
     fn sqlite_paths() {
         let path = |text: &str| match DatabaseUrl::parse(text) {
             Ok(DatabaseUrl::Sqlite(path)) => Ok(path.to_string_lossy().into_owned()),
-            Ok(DatabaseUrl::Postgres(_)) => panic!("not SQLite"),
+            Ok(other) => panic!("not SQLite but {}", other.kind()),
             Err(error) => Err(error),
         };
         assert_eq!(path("sqlite:/var/lib/shop.db").unwrap(), "/var/lib/shop.db");
@@ -426,7 +445,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_read_or_refused(rest in ".{0,60}") {
-            let _ = PostgresUrl::parse(&format!("postgres://{rest}"));
+            let _ = postgres(&format!("postgres://{rest}"));
             let _ = DatabaseUrl::parse(&format!("sqlite:{rest}"));
             let _ = DatabaseUrl::parse(&rest);
         }
@@ -434,7 +453,7 @@ mod tests {
         #[test]
         fn an_encoded_password_comes_back(password in "[^\0]{1,40}") {
             let encoded = percent_encoding::utf8_percent_encode(&password, percent_encoding::NON_ALPHANUMERIC);
-            let url = PostgresUrl::parse(&format!("postgres://u:{encoded}@h/d")).unwrap();
+            let url = postgres(&format!("postgres://u:{encoded}@h/d")).unwrap();
             prop_assert_eq!(url.password.as_ref().map(Secret::expose), Some(password.as_str()));
         }
     }
