@@ -1,5 +1,6 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 
