@@ -8,6 +8,7 @@ use std::future::Future;
 use rowbridge_schema::wire::KeyRange;
 use rowbridge_schema::{Cell, Offset, TableDef, TableName};
 
+use crate::capture::mysql::gtid::MysqlSet;
 use crate::capture::{Key, TxToken};
 
 /// Which transactions a chunk's read saw.
@@ -24,6 +25,8 @@ pub enum Containment {
     },
     /// Everything up to an offset.
     UpTo(Offset),
+    /// MySQL `@@gtid_executed`.
+    Gtids(MysqlSet),
 }
 
 impl Containment {
@@ -37,6 +40,7 @@ impl Containment {
                 full < *xmin || (full < *xmax && !in_progress.contains(&full))
             }
             (Self::UpTo(offset), TxToken::Offset(at)) => at <= *offset,
+            (Self::Gtids(set), TxToken::Gtid { server, number }) => set.contains(server, number),
             _ => false,
         }
     }
