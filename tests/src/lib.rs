@@ -25,6 +25,7 @@ pub mod proxy;
 pub mod scenario;
 pub mod size;
 pub mod sqlite;
+mod versions;
 pub mod wait;
 pub mod webhook;
 
