@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod large;
 mod pgbench;
+mod poolers;
 mod semantics;
 mod sqlite;
 mod types;

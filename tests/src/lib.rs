@@ -18,6 +18,7 @@ mod files;
 pub mod kills;
 pub mod mariadb;
 pub mod metrics;
+pub mod pgbouncer;
 pub mod port;
 pub mod postgres;
 pub mod process;
