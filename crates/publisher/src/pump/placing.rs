@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rowbridge_schema::wire::Sweep;
 use rowbridge_schema::{Position, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
@@ -55,8 +56,6 @@ pub(super) struct Placing<R: SnapshotReader> {
     noted: Option<TableName>,
     /// Its changes by transactions that no read has seen yet.
     changes: Vec<(TxToken, ChangedKey)>,
-    /// A table whose keys order differently at the target, that was cleared and is being sent anew.
-    cleared: Option<TableName>,
     /// Captured blocks that wait for the first chunk of a keyless table.
     held: VecDeque<CapturedBlock>,
     /// Keys that a partial change kept out of their chunk, and what comes when they were read again.
@@ -90,7 +89,6 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             current: None,
             noted: None,
             changes: Vec::new(),
-            cleared: None,
             held: VecDeque::new(),
             again: Vec::new(),
             then: Then::Finish,
@@ -103,7 +101,6 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         self.jobs = jobs.into();
         if self.noted.as_ref().is_some_and(|noted| self.jobs.front().is_none_or(|job| job.table != *noted)) {
             self.forget();
-            self.cleared = None;
         }
     }
 
@@ -277,10 +274,6 @@ where
 
     async fn enter_keyed(&mut self, chunk: ChunkRead, current: Current) -> Result<bool, Stop<C, R>> {
         let Current { job, keys } = current;
-        let starts_over = job.resync && keys.is_none() && job.after.is_none() && !chunk.portable_order;
-        if starts_over && self.placing.cleared.as_ref() != Some(&job.table) {
-            return self.clear(chunk, &job).await;
-        }
         let changes = std::mem::take(&mut self.placing.changes);
         let (seen, unseen): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|(token, _)| chunk.containment.contains(*token));
@@ -309,8 +302,15 @@ where
                 if chunk.done { Then::Finish } else { Then::Advance(chunk.range.upto.clone()) };
         }
         let complete = self.placing.again.is_empty();
+        // A first range that is read again after a kill begins anew: so do targets.
+        let sweep = match (range, &job.after) {
+            (true, None) => Sweep::First,
+            (true, Some(_)) => Sweep::Next,
+            (false, _) => Sweep::Again,
+        };
         let entry = Entry {
             clear: false,
+            sweep: job.resync.then_some(sweep),
             prune: job.resync && range && chunk.portable_order,
             done: complete && matches!(self.placing.then, Then::Finish),
             skip,
@@ -330,21 +330,6 @@ where
                 }
             }
         }
-        Ok(false)
-    }
-
-    /// Empties a table whose ranges cannot be pruned, because its keys order differently at the target. The range that was
-    /// read is read again: it lacks keys that transactions before this point have changed, and with the table cleared
-    /// nothing else brings them back. From here on it is as with a table that is sent for the first time.
-    async fn clear(&mut self, chunk: ChunkRead, job: &Job) -> Result<bool, Stop<C, R>> {
-        let entry = Entry { clear: true, only: job.only.clone(), ..Entry::default() };
-        let nothing = ChunkRead { cells: vec![], done: false, ..chunk };
-        if self.append_chunk(&nothing, entry).await? {
-            return Ok(true);
-        }
-        // The next read begins with all that was captured so far visible to it.
-        self.placing.forget();
-        self.placing.cleared = Some(job.table.clone());
         Ok(false)
     }
 
