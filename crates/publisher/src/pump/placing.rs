@@ -6,6 +6,9 @@
 //! have changed meanwhile. Such keys are remembered per table from before its first read until a read has seen their
 //! transaction. A key that was changed by an update without all columns (unchanged TOAST) is read again by itself.
 //!
+//! While a range waits for the stream to come by, the next one is read: it sees all that the one before has seen, so that
+//! what is remembered serves both.
+//!
 //! **Keyless tables.** Rows have no names, so nothing can be left out afterwards. The stream is held from before the read
 //! until it has passed it; then come the transactions that the read saw, a clear, all rows, and the transactions that
 //! it did not see.
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge_schema::wire::Sweep;
-use rowbridge_schema::{Position, TableDef, TableName};
+use rowbridge_schema::{Offset, Position, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
 use super::{Pump, PumpError, Stop};
@@ -52,6 +55,8 @@ pub(super) struct Placing<R: SnapshotReader> {
     jobs: VecDeque<Job>,
     /// What the running or waiting read is for.
     current: Option<Current>,
+    /// A range that waits for its place while the one behind it is read.
+    front: Option<(Current, ChunkRead)>,
     /// The table whose changes are remembered, from before its first read on.
     noted: Option<TableName>,
     /// Its changes by transactions that no read has seen yet.
@@ -87,6 +92,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             stage: Stage::Idle(reader),
             jobs: VecDeque::new(),
             current: None,
+            front: None,
             noted: None,
             changes: Vec::new(),
             held: VecDeque::new(),
@@ -96,9 +102,14 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         }
     }
 
-    /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes.
+    /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes. The
+    /// table under way stays the first one, whatever comes to the list: its changes are what is remembered.
     pub(super) fn plan(&mut self, jobs: Vec<Job>) {
         self.jobs = jobs.into();
+        let under_way = self.jobs.iter().position(|job| self.noted.as_ref() == Some(&job.table));
+        if let Some(job) = under_way.and_then(|at| self.jobs.remove(at)) {
+            self.jobs.push_front(job);
+        }
         if self.noted.as_ref().is_some_and(|noted| self.jobs.front().is_none_or(|job| job.table != *noted)) {
             self.forget();
         }
@@ -130,6 +141,10 @@ impl<R: SnapshotReader + 'static> Placing<R> {
     /// Resolves when a read's answer has come or a waiting chunk should be looked at again. Cancel safe.
     pub(super) async fn ready(&mut self) {
         match &mut self.stage {
+            Stage::Reading(_) if self.front.is_some() => {
+                // Elapsed or answered: either way somebody looks.
+                let _ = tokio::time::timeout(HURRY_INTERVAL, self.wait()).await;
+            }
             Stage::Reading(_) => self.wait().await,
             Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
             Stage::Idle(_) if !self.jobs.is_empty() => {}
@@ -154,7 +169,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         self.held.push_back(block);
     }
 
-    fn start(&mut self, mut reader: R) {
+    fn start(&mut self, reader: R) {
         let Some(job) = self.jobs.front().cloned() else {
             self.stage = Stage::Idle(reader);
             return;
@@ -168,7 +183,12 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             let count = self.again.len().min(KEYS_AT_ONCE);
             self.again.drain(..count).collect::<Vec<_>>()
         });
-        self.current = Some(Current { job: job.clone(), keys: keys.clone() });
+        self.read(reader, Current { job, keys }, settle);
+    }
+
+    fn read(&mut self, mut reader: R, current: Current, settle: bool) {
+        self.current = Some(current.clone());
+        let Current { job, keys } = current;
         self.stage = Stage::Reading(Box::pin(async move {
             if settle && let Err(error) = reader.settle().await {
                 return (reader, Err(error));
@@ -179,6 +199,20 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             };
             (reader, answer)
         }));
+    }
+
+    /// Lets a range that has come wait aside, if another one follows, and reads that. Gives back what has to wait as it is.
+    fn read_ahead(&mut self, reader: R, chunk: ChunkRead) -> Option<(R, ChunkRead)> {
+        let follows = !chunk.done && !chunk.table.key.is_empty() && chunk.range.upto.is_some();
+        let under_way = self.current.take_if(|current| {
+            let plain = current.keys.is_none() && !current.job.keyless && self.jobs.contains(&current.job);
+            follows && plain && self.again.is_empty() && self.held.is_empty()
+        });
+        let Some(current) = under_way else { return Some((reader, chunk)) };
+        let next = Job { after: chunk.range.upto.clone(), ..current.job.clone() };
+        self.front = Some((current, chunk));
+        self.read(reader, Current { job: next, keys: None }, false);
+        None
     }
 }
 
@@ -191,6 +225,18 @@ where
     /// Moves the snapshot on as far as it goes now; true if shutdown came.
     pub(super) async fn place(&mut self) -> Result<bool, Stop<C, R>> {
         loop {
+            if let Some(after) = self.placing.front.as_ref().map(|(_, chunk)| chunk.after) {
+                if !self.passed_by(after).await? {
+                    return Ok(false);
+                }
+                if let Some((current, chunk)) = self.placing.front.take()
+                    && self.placing.jobs.contains(&current.job)
+                    && self.enter_keyed(chunk, current).await?
+                {
+                    return Ok(true);
+                }
+                continue;
+            }
             match std::mem::replace(&mut self.placing.stage, Stage::Moving) {
                 Stage::Idle(reader) => {
                     // Reads begin between two transactions, so that a held stream begins with a whole one.
@@ -206,13 +252,16 @@ where
                         Err(error) => return Err(PumpError::Snapshot(error)),
                         Ok(chunk) => chunk,
                     };
-                    let passed = chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.after);
-                    if !passed || !self.between {
+                    let (reader, chunk) = match chunk {
+                        None => (reader, None),
+                        Some(chunk) => match self.placing.read_ahead(reader, chunk) {
+                            Some((reader, chunk)) => (reader, Some(chunk)),
+                            None => continue,
+                        },
+                    };
+                    let after = chunk.as_ref().map_or(Offset::default(), |chunk| chunk.after);
+                    if !self.passed_by(after).await? {
                         self.placing.stage = Stage::Waiting(reader, Box::new(Ok(chunk)));
-                        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
-                            self.placing.hurried = Some(Instant::now());
-                            self.capture.hurry().await.map_err(PumpError::Capture)?;
-                        }
                         return Ok(false);
                     }
                     if self.enter(reader, chunk).await? {
@@ -225,6 +274,16 @@ where
                 }
             }
         }
+    }
+
+    /// Whether the stream has passed a position and stands between two transactions. Hurries a source that is behind.
+    async fn passed_by(&mut self, after: Offset) -> Result<bool, Stop<C, R>> {
+        let passed = self.passed >= after;
+        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
+            self.placing.hurried = Some(Instant::now());
+            self.capture.hurry().await.map_err(PumpError::Capture)?;
+        }
+        Ok(passed && self.between)
     }
 
     async fn enter(&mut self, mut reader: R, chunk: Option<ChunkRead>) -> Result<bool, Stop<C, R>> {
