@@ -15,6 +15,7 @@ mod hostile;
 mod large;
 mod pgbench;
 mod poolers;
+mod resnapshot;
 mod semantics;
 mod sqlite;
 mod types;
