@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod large;
+mod mysql;
 mod pgbench;
 mod poolers;
 mod resnapshot;

@@ -206,13 +206,12 @@ fn end_of_label(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;
     while at < bytes.len() {
-        if bytes[at] == b'\'' {
-            if bytes.get(at + 1) != Some(&b'\'') {
-                return at + 1;
-            }
-            at += 1;
+        match bytes[at] {
+            b'\'' if bytes.get(at + 1) != Some(&b'\'') => return at + 1,
+            // Quotes are doubled, backslashes, line ends and NUL are escaped, whatever the SQL mode.
+            b'\'' | b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 1;
     }
     text.len()
 }
@@ -224,10 +223,29 @@ pub fn labels(type_name: &str) -> Vec<String> {
     let mut labels = Vec::new();
     while rest.starts_with('\'') {
         let end = end_of_label(rest);
-        labels.push(rest[1..end.max(2) - 1].replace("''", "'"));
+        labels.push(unescaped(&rest[1..end.max(2) - 1]));
         rest = rest[end..].trim_start_matches(',');
     }
     labels
+}
+
+fn unescaped(label: &str) -> String {
+    let mut plain = String::with_capacity(label.len());
+    let mut chars = label.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' => plain.extend(chars.next()),
+            '\\' => plain.push(match chars.next() {
+                Some('n') => '\n',
+                Some('r') => '\r',
+                Some('0') => '\0',
+                Some(other) => other,
+                None => '\\',
+            }),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// MySQL shows quotes within an expression escaped, as they stand in its dictionary.
@@ -276,6 +294,7 @@ mod tests {
         assert_eq!(type_name_of("datetime /* mariadb-5.3 */"), "datetime");
         assert_eq!(labels("enum('A','b''C','','x,y')"), ["A", "b'C", "", "x,y"]);
         assert_eq!(labels("set('')"), [""]);
+        assert_eq!(labels(r"enum('a\\','''\nb','c\r\0')"), ["a\\", "'\nb", "c\r\0"]);
         assert!(labels("int(11)").is_empty());
     }
 

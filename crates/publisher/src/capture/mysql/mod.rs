@@ -195,8 +195,6 @@ impl MysqlCapture {
         // Statements may still speak of what is gone.
         self.lower.extend(catalog.tables.keys().map(lower));
         self.catalog = catalog;
-        // Table maps precede the rows of each statement: what is asked for again is resolved again.
-        self.maps.clear();
         Ok(())
     }
 
@@ -263,6 +261,8 @@ impl MysqlCapture {
     /// Takes in the catalog behind a statement that may have changed it.
     fn reloaded(&mut self, catalog: Catalog) -> Result<(), MysqlError> {
         self.remember(catalog)?;
+        // Between transactions: table maps precede the rows of each statement.
+        self.maps.clear();
         let defs: Vec<TableDef> = self.catalog.tables.values().map(|table| table.def.clone()).collect();
         for def in defs {
             if self.renewed.remove(&def.name) {
