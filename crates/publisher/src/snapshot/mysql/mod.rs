@@ -135,7 +135,7 @@ impl MysqlSnapshot {
         let Some(containment) = moment::begin(session, way, &mut self.locker, name).await? else {
             return Ok(Read::Gone);
         };
-        let Some(table) = self.hold(session, name).await? else {
+        let Some(table) = hold(session, &self.patterns, name).await? else {
             moment::end_snapshot(&mut session.conn).await?;
             return Ok(Read::Gone);
         };
@@ -161,22 +161,6 @@ impl MysqlSnapshot {
         let portable_order = range::is_portable(&table.def);
         let table = table.def;
         Ok(Read::Chunk(Box::new(ChunkRead { table, cells, range, portable_order, done, containment, after })))
-    }
-
-    /// The table as it is and stays until the transaction ends: having looked at it keeps others from changing it.
-    async fn hold(
-        &self,
-        session: &mut Session,
-        name: &TableName,
-    ) -> Result<Option<CatalogTable>, MysqlError> {
-        let sql = format!("SELECT 1 FROM {} LIMIT 0", backticked_table(name));
-        match session.conn.query_drop(sql).await {
-            Err(Error::Server(error)) if error.code == ER_NO_SUCH_TABLE => return Ok(None),
-            held => held.map_err(MysqlError::query("read a snapshot"))?,
-        }
-        let mut catalog =
-            catalog::load(&mut session.conn, &session.server, &self.patterns, Some(name)).await?;
-        Ok(catalog.tables.remove(name))
     }
 
     /// Rows above a key until about `max_bytes` of text are there, and the last one's key unless the table ends.
@@ -295,7 +279,7 @@ impl MysqlSnapshot {
             None
         };
         let Some(containment) = containment else { return Ok(None) };
-        let Some(table) = self.hold(&mut session, name).await? else { return Ok(None) };
+        let Some(table) = hold(&mut session, &self.patterns, name).await? else { return Ok(None) };
         if table.transactional != found.transactional {
             return Err(MysqlError::Interrupted {
                 what: "the table's engine was changed; the table starts over",
@@ -316,6 +300,21 @@ async fn connect(connector: &Connector) -> Result<Session, MysqlError> {
         .await
         .map_err(MysqlError::query("set up a session"))?;
     Ok(session)
+}
+
+/// The table as it is and stays until the transaction ends: having looked at it keeps others from changing it.
+async fn hold(
+    session: &mut Session,
+    patterns: &TablePatterns,
+    name: &TableName,
+) -> Result<Option<CatalogTable>, MysqlError> {
+    let sql = format!("SELECT 1 FROM {} LIMIT 0", backticked_table(name));
+    match session.conn.query_drop(sql).await {
+        Err(Error::Server(error)) if error.code == ER_NO_SUCH_TABLE => return Ok(None),
+        held => held.map_err(MysqlError::query("read a snapshot"))?,
+    }
+    let mut catalog = catalog::load(&mut session.conn, &session.server, patterns, Some(name)).await?;
+    Ok(catalog.tables.remove(name))
 }
 
 /// Rows as cells.
