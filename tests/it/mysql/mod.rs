@@ -1,5 +1,6 @@
 //! Capture from private MariaDB servers, without a publisher around it: what a stream holds, as lines.
 
+mod mysql9;
 mod positions;
 mod shapes;
 mod transactions;
@@ -49,10 +50,8 @@ impl Folder {
     }
 }
 
-fn options(server: &Server, folder: &Folder) -> MysqlOptions {
-    let DatabaseUrl::Mysql(url) = DatabaseUrl::parse(&server.url("shop")).unwrap() else {
-        panic!("not a MySQL URL")
-    };
+fn options(url: &str, folder: &Folder) -> MysqlOptions {
+    let DatabaseUrl::Mysql(url) = DatabaseUrl::parse(url).unwrap() else { panic!("not a MySQL URL") };
     MysqlOptions {
         tables: TablePatterns::new(&["shop.*", "!shop.other"]).unwrap(),
         connector: Connector::new(&url).unwrap(),
@@ -71,7 +70,16 @@ impl Tap {
         resume: Option<Resume>,
         last: Option<Position>,
     ) -> Result<Self, MysqlError> {
-        let options = options(server, &folder);
+        Self::begin_at(&server.url("shop"), folder, resume, last).await
+    }
+
+    async fn begin_at(
+        url: &str,
+        folder: Folder,
+        resume: Option<Resume>,
+        last: Option<Position>,
+    ) -> Result<Self, MysqlError> {
+        let options = options(url, &folder);
         let connector = options.connector.clone();
         let start = CaptureStart { epoch: 1, last, resume: resume.clone() };
         let (capture, opened) = MysqlCapture::open(options, &start).await?;
@@ -80,10 +88,14 @@ impl Tap {
 
     /// Opens it again where it stands, as after a restart of ours.
     async fn again(self, server: &Server) -> Result<Self, MysqlError> {
+        self.again_at(&server.url("shop")).await
+    }
+
+    async fn again_at(self, url: &str) -> Result<Self, MysqlError> {
         let Self { capture, folder, resume, last, opened, .. } = self;
         capture.close().await;
         let resume = resume.unwrap_or_else(|| Resume(Arc::from(opened.from.to_string())));
-        Self::begin(server, folder, Some(resume), last).await
+        Self::begin_at(url, folder, Some(resume), last).await
     }
 
     /// Everything that is in the log now.

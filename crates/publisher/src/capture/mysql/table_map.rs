@@ -80,11 +80,12 @@ impl MapColumn {
         ) || (year && self.kind == kind::YEAR)
     }
 
-    fn has_charset(&self) -> bool {
+    /// Whether the server says a charset for it. MariaDB counts geometries among them, MySQL does not.
+    fn has_charset(&self, geometry: bool) -> bool {
         matches!(
             self.kind,
             kind::STRING | kind::VARCHAR | kind::BLOB | kind::BLOB_COMPRESSED | kind::VARCHAR_COMPRESSED
-        )
+        ) || (geometry && self.kind == kind::GEOMETRY)
     }
 
     fn has_labels(&self) -> bool {
@@ -203,7 +204,7 @@ fn optional(map: &mut TableMap, field: u8, mut value: Bytes<'_>, mariadb: bool) 
         }
         2 | 10 => {
             let wanted = |column: &&mut MapColumn| {
-                if field == 2 { column.has_charset() } else { column.has_labels() }
+                if field == 2 { column.has_charset(mariadb) } else { column.has_labels() }
             };
             let default = value.packed()?;
             let mut texts: Vec<&mut MapColumn> = columns.iter_mut().filter(wanted).collect();
@@ -217,7 +218,7 @@ fn optional(map: &mut TableMap, field: u8, mut value: Bytes<'_>, mariadb: bool) 
         }
         3 | 11 => {
             let wanted = |column: &&mut MapColumn| {
-                if field == 3 { column.has_charset() } else { column.has_labels() }
+                if field == 3 { column.has_charset(mariadb) } else { column.has_labels() }
             };
             for column in columns.iter_mut().filter(wanted) {
                 column.collation = Some(value.packed()?);

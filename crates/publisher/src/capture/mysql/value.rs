@@ -1,7 +1,7 @@
 //! Values of row images as canonical texts (docs/types.md).
 //!
 //! Sources of the binary forms: MySQL `mysys/my_time.cc`, `strings/decimal.cc`, `sql/field.cc`; MariaDB `sql/field.cc`,
-//! `sql/field_comp.cc`, `sql/sql_type_fixedbin.h`, `plugin/type_uuid`.
+//! `sql/field_comp.cc`, `sql/sql_type_fixedbin.h`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -598,31 +598,14 @@ pub(crate) fn vector(data: &[u8], out: &mut String) -> Result<(), Broken> {
     Ok(())
 }
 
-/// MariaDB keeps UUIDs of versions 1 to 5 with their segments in reverse order, so that those made one after the other lie
-/// beside each other; what has another version or variant is kept as it is written (`plugin/type_uuid/sql_type_uuid.h`).
-fn uuid(stored: &[u8; 16], out: &mut String) {
-    const SEGMENTS: [(usize, usize); 5] = [(12, 4), (10, 2), (8, 2), (6, 2), (0, 6)];
-    let mut bytes = [0u8; 16];
-    let mut at = 0;
-    for (from, length) in SEGMENTS {
-        bytes[at..at + length].copy_from_slice(&stored[from..from + length]);
-        at += length;
-    }
-    // Stored swapped: byte 6 of the record holds the variant's segment, byte 8 the version's.
-    if !stored_swapped(stored) {
-        bytes = *stored;
-    }
+/// The log has a UUID's bytes in the order of its text, however tables and indexes keep them.
+fn uuid(bytes: &[u8; 16], out: &mut String) {
     for (at, byte) in bytes.iter().enumerate() {
         if matches!(at, 4 | 6 | 8 | 10) {
             out.push('-');
         }
         hex(&[*byte], out);
     }
-}
-
-fn stored_swapped(stored: &[u8; 16]) -> bool {
-    // MariaDB: a record is as written if its byte 6 says version 6 or later and its byte 8 the RFC's variant.
-    !(stored[6] >= 0x60 && stored[8] & 0x80 == 0x80)
 }
 
 /// As the server prints: the longest run of at least two zero groups is left out; IPv4 in its mapped and compatible forms.
