@@ -15,6 +15,8 @@ mod hostile;
 mod large;
 mod mysql;
 mod pgbench;
+mod poolers;
+mod resnapshot;
 mod semantics;
 mod sqlite;
 mod types;

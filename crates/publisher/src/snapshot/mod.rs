@@ -1,5 +1,6 @@
 //! Snapshots: existing rows, read in short chunks and placed into the stream between two transactions.
 
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 

@@ -3,7 +3,7 @@
 /// Bytes that are not what the event says they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Broken(pub &'static str);
+pub(crate) struct Broken(pub &'static str);
 
 const SHORT: Broken = Broken("it ends before its last field");
 

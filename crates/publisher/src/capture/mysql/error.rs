@@ -114,6 +114,28 @@ pub enum MysqlError {
         /// What is wrong with it.
         what: String,
     },
+    /// A read of several steps that cannot go on.
+    #[error("a snapshot was interrupted: {what}")]
+    Interrupted {
+        /// What came between.
+        what: &'static str,
+    },
+    /// A value of a snapshot that its column's type does not explain.
+    #[error("a value of {table}.{column} cannot be read: {what}")]
+    Cell {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Keys whose text does not lead back to their rows, so that a snapshot would never know where it is.
+    #[error("no key of the next rows of {table} is found again by its text")]
+    KeyLost {
+        /// The table.
+        table: TableName,
+    },
     /// The history of shapes in `state_dir`.
     #[error("the history of table shapes failed")]
     History(#[from] crate::state::StateError),
@@ -176,7 +198,7 @@ impl Classified for MysqlError {
             Self::Connect { source, .. } | Self::Query { source, .. } | Self::Stream(source) => {
                 class_of(source)
             }
-            Self::Lost { .. } => Class::RETRYABLE,
+            Self::Lost { .. } | Self::Interrupted { .. } => Class::RETRYABLE,
             Self::NotReady { .. }
             | Self::LogGone { .. }
             | Self::SameServerId { .. }
@@ -185,6 +207,8 @@ impl Classified for MysqlError {
             | Self::NoMetadata { .. }
             | Self::Shape { .. }
             | Self::Value { .. }
+            | Self::Cell { .. }
+            | Self::KeyLost { .. }
             | Self::History(_) => Class::Permanent,
         }
     }
@@ -212,7 +236,11 @@ impl Classified for MysqlError {
                 Some("Run `rowbridge snapshot --all` to go on behind it.".to_owned())
             }
             Self::Connect { source, .. } | Self::Query { source, .. } | Self::Stream(source) => hint_of(source),
-            Self::Lost { .. } | Self::History(_) => None,
+            Self::Cell { .. } => Some("Correct the value at the source, or leave the table out of source.tables.".to_owned()),
+            Self::KeyLost { .. } => Some(
+                "Convert the key's columns to utf8mb4 at the source, or leave the table out of source.tables.".to_owned(),
+            ),
+            Self::Lost { .. } | Self::Interrupted { .. } | Self::History(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! then as GTIDs.
 
 mod binlog;
-mod bytes;
+pub(crate) mod bytes;
 pub mod catalog;
 pub mod client;
 pub mod error;
@@ -21,7 +21,7 @@ mod table_map;
 #[cfg(test)]
 mod tests;
 mod transaction;
-mod value;
+pub(crate) mod value;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;

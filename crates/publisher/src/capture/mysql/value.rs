@@ -349,11 +349,11 @@ pub(super) fn shortest(text: &str) -> (bool, String, i32) {
     (negative, digits, exponent.parse::<i32>().unwrap_or(0) + 1)
 }
 
-fn float(number: f32, out: &mut String) {
+pub(crate) fn float(number: f32, out: &mut String) {
     postgres_float(&format!("{number:e}"), 6, out);
 }
 
-fn double(number: f64, out: &mut String) {
+pub(crate) fn double(number: f64, out: &mut String) {
     postgres_float(&format!("{number:e}"), 15, out);
 }
 
@@ -498,7 +498,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, of_year - (153 * shifted + 2) / 5 + 1)
 }
 
-fn hex(bytes: &[u8], out: &mut String) {
+pub(crate) fn hex(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         out.push(DIGITS[usize::from(byte >> 4)] as char);
@@ -564,7 +564,7 @@ fn uncompressed(data: &[u8]) -> Result<Vec<u8>, Broken> {
 
 /// SRID and WKB become EWKB: the SRID moves behind the type, which says so, unless it is 0. Hexadecimal digits in upper case,
 /// as PostGIS prints them.
-fn geometry(data: &[u8], out: &mut String) -> Result<(), Broken> {
+pub(crate) fn geometry(data: &[u8], out: &mut String) -> Result<(), Broken> {
     if data.is_empty() {
         // MySQL 5 let these in.
         return Ok(());
@@ -585,7 +585,7 @@ fn geometry(data: &[u8], out: &mut String) -> Result<(), Broken> {
     Ok(())
 }
 
-fn vector(data: &[u8], out: &mut String) -> Result<(), Broken> {
+pub(crate) fn vector(data: &[u8], out: &mut String) -> Result<(), Broken> {
     let mut bytes = Bytes(data);
     out.push('[');
     while !bytes.is_empty() {
