@@ -221,21 +221,22 @@ impl MysqlCapture {
         }
         let resume = self.resume();
         for part in group.held.drain(..) {
-            self.pending.push_back(Captured::Block(Box::new(part)));
+            self.enqueue(part);
         }
         Ok(self.queue(group.transaction.commit(resume)))
     }
 
-    /// The block, behind what waits before it.
-    fn queue(&mut self, block: Option<CapturedBlock>) -> Option<Captured> {
-        let block = block.map(|block| Captured::Block(Box::new(block)));
-        if self.pending.is_empty() {
-            return block;
-        }
-        // What was found out about tables in the middle of the transaction comes behind it.
+    /// The block, behind the parts that wait before it; what was found out about tables in the middle of the transaction comes
+    /// behind it.
+    fn enqueue(&mut self, block: CapturedBlock) {
         let at = self.pending.iter().position(|waiting| !matches!(waiting, Captured::Block(_)));
+        self.pending.insert(at.unwrap_or(self.pending.len()), Captured::Block(Box::new(block)));
+    }
+
+    /// What is next, if it is a block.
+    fn queue(&mut self, block: Option<CapturedBlock>) -> Option<Captured> {
         if let Some(block) = block {
-            self.pending.insert(at.unwrap_or(self.pending.len()), block);
+            self.enqueue(block);
         }
         match self.pending.front() {
             Some(Captured::Block(_)) => self.pending.pop_front(),
@@ -314,7 +315,7 @@ impl MysqlCapture {
                 part.block.resume = Some(resume.clone());
             }
             part.changed.retain(|changed| self.watched.contains(&changed.table));
-            self.pending.push_back(Captured::Block(Box::new(part)));
+            self.enqueue(part);
         }
         Ok(self.queue(None))
     }

@@ -352,13 +352,17 @@ async fn convert(sql: &mut Conn, missing: Vec<(Arc<str>, Vec<u8>)>) -> Result<Co
                 format!("SELECT {at} AS n, CONVERT(_{charset} x'{digits}' USING utf8mb4) AS t")
             })
             .collect();
-        let rows: Vec<(usize, Vec<u8>)> = sql
+        let rows: Vec<(usize, Option<Vec<u8>>)> = sql
             .query(selects.join(" UNION ALL "))
             .await
             .map_err(MysqlError::query("convert texts of a charset that only it knows"))?;
         for (at, text) in rows {
             let Some((charset, bytes)) = now.get(at) else { continue };
-            let text = String::from_utf8_lossy(&text).into_owned();
+            let text =
+                text.and_then(|text| String::from_utf8(text).ok()).ok_or_else(|| MysqlError::Event {
+                    at: "the present transaction".to_owned(),
+                    what: format!("the server cannot convert a text from {charset}"),
+                })?;
             converted.push((Arc::clone(charset), bytes.clone(), text));
         }
     }
