@@ -15,11 +15,14 @@ use sha2::{Digest as _, Sha256};
 #[error("not a position in a binary log")]
 pub struct GtidError;
 
+/// Half-open intervals, sorted and apart.
+type Ranges = Vec<(u64, u64)>;
+
 /// MySQL: executed transactions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MysqlSet {
-    /// Half-open intervals per uuid and tag, sorted and apart.
-    servers: BTreeMap<([u8; 16], String), Vec<(u64, u64)>>,
+    /// Per uuid and tag.
+    servers: BTreeMap<([u8; 16], String), Ranges>,
 }
 
 /// The server's part of a [`crate::capture::TxToken::Gtid`]: the uuid, mixed with the tag if there is one.

@@ -104,10 +104,9 @@ pub(super) fn image(
 ) -> Result<(), Broken> {
     let count = present.iter().filter(|present| **present).count();
     let nulls = bytes.take(count.div_ceil(8))?;
-    let mut at_null = 0;
-    for (at, _) in present.iter().enumerate().filter(|(_, present)| **present) {
-        let null = nulls[at_null / 8] >> (at_null % 8) & 1 == 1;
-        at_null += 1;
+    let columns = present.iter().enumerate().filter(|(_, present)| **present);
+    for (bit, (at, _)) in columns.enumerate() {
+        let null = nulls[bit / 8] >> (bit % 8) & 1 == 1;
         value(at, null, bytes)?;
     }
     Ok(())

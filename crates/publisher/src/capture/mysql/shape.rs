@@ -157,10 +157,12 @@ fn column_fits(found: &MapColumn, column: &Column, collations: &Collations) -> O
                     // The server converts values, not labels; those that are not plain ASCII are trusted to the rest.
                     None => true,
                 };
-            (found.kind == code && same).then(|| match code {
-                kind::ENUM => Decode::Enum { width, labels },
-                _ => Decode::Set { width, labels },
-            })
+            let decode = if code == kind::ENUM {
+                Decode::Enum { width, labels }
+            } else {
+                Decode::Set { width, labels }
+            };
+            (found.kind == code && same).then_some(decode)
         }
         "json" => (found.kind == kind::JSON).then(plain).flatten(),
         "vector" => match found.kind {
@@ -259,7 +261,7 @@ fn derived(found: &MapColumn, collations: &Collations, mariadb: bool) -> Option<
         kind::STRING if bytes => format!("binary({meta})"),
         kind::STRING => format!("char({})", characters(meta)?),
         // So does MariaDB's vector.
-        kind::VARCHAR if bytes && mariadb && meta % 4 == 0 => return None,
+        kind::VARCHAR if bytes && mariadb && meta.is_multiple_of(4) => return None,
         kind::VARCHAR if bytes => format!("varbinary({meta})"),
         kind::VARCHAR => format!("varchar({})", characters(meta)?),
         kind::BLOB if bytes => sized(["tinyblob", "blob", "mediumblob", "longblob"])?,
