@@ -12,7 +12,7 @@ async fn streamed(server: &Server, tap: &mut Tap, column: &str, literals: &[&str
     for (at, literal) in literals.iter().enumerate() {
         let mode =
             "SET sql_mode = 'ALLOW_INVALID_DATES', time_zone = '+00:00', character_set_client = utf8mb4";
-        server.execute("shop", &format!("{mode}; INSERT INTO v VALUES ({at}, {literal})")).await;
+        server.execute("shop", &format!("{mode}; INSERT INTO v (n, v) VALUES ({at}, {literal})")).await;
     }
     let lines = tap.lines().await;
     let values = lines.iter().filter_map(|line| line.strip_prefix("i v n=")?.split_once(" v="));

@@ -58,6 +58,8 @@ pub(super) struct Binlog {
     pub number: u32,
     /// End of the last event.
     pub at: u64,
+    /// Where we began. By GTID the server begins with the file's head and leaves out what we have.
+    from: ResumePoint,
     /// Bytes of a payload's events still to come, and where the payload lies.
     inner: Option<(u64, u64)>,
     heard_at: Instant,
@@ -111,15 +113,26 @@ impl Binlog {
             file: from.file.clone(),
             number: file_number(&from.file).unwrap_or(0),
             at: from.at,
+            from: from.clone(),
             inner: None,
             heard_at: now,
             waited_at: now,
         })
     }
 
+    /// File, its number and the offset up to which everything was read.
+    pub(super) fn reached(&self) -> (&str, u32, u64) {
+        let number = file_number(&self.from.file).unwrap_or(0);
+        if (self.number, self.at) < (number, self.from.at) {
+            return (&self.from.file, number, self.from.at);
+        }
+        (&self.file, self.number, self.at)
+    }
+
     /// `FILE:POSITION` behind the last event.
     pub(super) fn place(&self) -> String {
-        format!("{}:{}", self.file, self.at)
+        let (file, _, at) = self.reached();
+        format!("{file}:{at}")
     }
 
     fn broken(&self, what: impl Into<String>) -> MysqlError {

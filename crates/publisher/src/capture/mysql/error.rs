@@ -15,6 +15,8 @@ const ER_TABLEACCESS_DENIED: u16 = 1142;
 const ER_SPECIFIC_ACCESS_DENIED: u16 = 1227;
 /// The server's single code for everything that a replica may not read.
 const ER_MASTER_FATAL_ERROR_READING_BINLOG: u16 = 1236;
+/// MariaDB's own code for a replica with another's number.
+const ER_SLAVE_SAME_ID: u16 = 4052;
 
 /// Why capture or snapshot stopped.
 #[derive(Debug, thiserror::Error)]
@@ -151,12 +153,11 @@ impl MysqlError {
     /// apart, and both servers have kept these words since 5.6.
     pub(crate) fn stream(error: Error, since: &str, server_id: u32) -> Self {
         let Error::Server(server) = &error else { return Self::Stream(error) };
+        if server.code == ER_SLAVE_SAME_ID || server.message.contains("same server_uuid/server_id") {
+            return Self::SameServerId { server_id };
+        }
         if server.code != ER_MASTER_FATAL_ERROR_READING_BINLOG {
             return Self::Stream(error);
-        }
-        if server.message.contains("same server_uuid/server_id") || server.message.contains("same server_id")
-        {
-            return Self::SameServerId { server_id };
         }
         const GONE: [&str; 8] = [
             "not in the master's binlog",

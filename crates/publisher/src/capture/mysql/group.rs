@@ -44,6 +44,10 @@ mod kind {
 const IGNORABLE: u16 = 0x80;
 /// MariaDB GTID: no COMMIT follows, the next statement is all.
 const STANDALONE: u8 = 1;
+/// MariaDB GTID: a number of the group commit follows.
+const GROUP_COMMIT: u8 = 2;
+/// MariaDB GTID: rows of an XA transaction that ends with its preparation; its id follows, and no XA START.
+const PREPARED_XA: u8 = 64;
 
 /// What ends the group at hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +160,12 @@ impl MysqlCapture {
             let domain = bytes.u32().map_err(broken)?;
             let flags = bytes.u8().map_err(broken)?;
             kind = if flags & STANDALONE == 0 { Kind::Transaction } else { Kind::Standalone };
+            if flags & PREPARED_XA != 0 {
+                if flags & GROUP_COMMIT != 0 {
+                    bytes.u64().map_err(broken)?;
+                }
+                kind = Kind::Xa(xid(&mut bytes).map_err(broken)?);
+            }
             Id::Mariadb { domain, server: event.event.header().server_id(), sequence }
         } else {
             let gtid: GtidEvent = event.event.read_event().map_err(|_| self.broken("its GTID is damaged"))?;
@@ -179,7 +189,8 @@ impl MysqlCapture {
         };
         let base = Position { epoch: self.epoch, offset, ordinal: 0 };
         let before = Resume(Arc::from(format!("{}:{};{}", self.log.file, event.start, self.gtids)));
-        let transaction = Transaction::begin(token, base, at);
+        let mut transaction = Transaction::begin(token, base, at);
+        transaction.note_all = matches!(kind, Kind::Xa(_));
         self.group =
             Some(Group { kind, id, transaction, before, held: vec![], held_bytes: 0, undone: false });
         Ok(())
@@ -514,6 +525,16 @@ impl MysqlCapture {
             },
         }
     }
+}
+
+/// An XA transaction's id as servers write it into statements.
+fn xid(bytes: &mut Bytes<'_>) -> Result<String, Broken> {
+    let format = bytes.u32()?;
+    let (global, branch) = (usize::from(bytes.u8()?), usize::from(bytes.u8()?));
+    let mut hex = |length| -> Result<String, Broken> {
+        Ok(bytes.take(length)?.iter().map(|byte| format!("{byte:02X}")).collect())
+    };
+    Ok(format!("X'{}',X'{}',{}", hex(global)?, hex(branch)?, format as i32))
 }
 
 fn is_system(name: &TableName) -> bool {

@@ -204,11 +204,11 @@ fn opaque(field: u8, data: &[u8], out: &mut String) -> Result<(), Broken> {
         }
         _ => {
             let _ = write!(out, "\"base64:type{field}:");
-            // The server breaks the line every 76 characters.
+            // The server breaks the line every 76 characters, and escapes the break.
             let text = STANDARD.encode(data);
             for (at, line) in text.as_bytes().chunks(76).enumerate() {
                 if at > 0 {
-                    out.push('\n');
+                    out.push_str("\\n");
                 }
                 out.push_str(utf8(line)?);
             }

@@ -200,7 +200,7 @@ impl MysqlCapture {
     }
 
     fn resume_text(&self) -> String {
-        format!("{}:{};{}", self.log.file, self.log.at, self.gtids)
+        format!("{};{}", self.log.place(), self.gtids)
     }
 
     /// Where to go on after a restart: behind the last whole transaction, but before the rows of prepared ones.
@@ -221,7 +221,8 @@ impl MysqlCapture {
 
     fn advanced(&mut self) -> Captured {
         self.unsaid = false;
-        Captured::Advanced { at: Offset { file: self.log.number, at: self.log.at }, resume: self.resume() }
+        let (_, file, at) = self.log.reached();
+        Captured::Advanced { at: Offset { file, at }, resume: self.resume() }
     }
 
     fn is_watched(&self, table: &TableName) -> bool {

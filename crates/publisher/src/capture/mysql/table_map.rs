@@ -65,8 +65,8 @@ pub(super) struct MapColumn {
 }
 
 impl MapColumn {
-    /// Whether the server says a sign for it. MariaDB counts YEAR among them, MySQL does not.
-    fn has_sign(&self, year: bool) -> bool {
+    /// Whether the server says a sign for it.
+    fn has_sign(&self) -> bool {
         matches!(
             self.kind,
             kind::TINY
@@ -74,17 +74,23 @@ impl MapColumn {
                 | kind::INT24
                 | kind::LONG
                 | kind::LONGLONG
+                | kind::YEAR
                 | kind::NEWDECIMAL
                 | kind::FLOAT
                 | kind::DOUBLE
-        ) || (year && self.kind == kind::YEAR)
+        )
     }
 
     /// Whether the server says a charset for it. MariaDB counts geometries among them, MySQL does not.
     fn has_charset(&self, geometry: bool) -> bool {
         matches!(
             self.kind,
-            kind::STRING | kind::VARCHAR | kind::BLOB | kind::BLOB_COMPRESSED | kind::VARCHAR_COMPRESSED
+            kind::STRING
+                | kind::VARCHAR
+                | kind::BLOB
+                | kind::VECTOR
+                | kind::BLOB_COMPRESSED
+                | kind::VARCHAR_COMPRESSED
         ) || (geometry && self.kind == kind::GEOMETRY)
     }
 
@@ -198,7 +204,11 @@ fn optional(map: &mut TableMap, field: u8, mut value: Bytes<'_>, mariadb: bool) 
     let columns = &mut map.columns;
     match field {
         1 => {
-            for (at, column) in columns.iter_mut().filter(|column| column.has_sign(mariadb)).enumerate() {
+            let signed: Vec<&mut MapColumn> = columns.iter_mut().filter(|column| column.has_sign()).collect();
+            if value.0.len() != signed.len().div_ceil(8) {
+                return Err(Broken("its signs are not those of its columns"));
+            }
+            for (at, column) in signed.into_iter().enumerate() {
                 column.unsigned = bit(value.0, at);
             }
         }
@@ -222,6 +232,10 @@ fn optional(map: &mut TableMap, field: u8, mut value: Bytes<'_>, mariadb: bool) 
             };
             for column in columns.iter_mut().filter(wanted) {
                 column.collation = Some(value.packed()?);
+            }
+            // One too many is a kind of column that we do not count: all behind it would have another's charset.
+            if !value.is_empty() {
+                return Err(Broken("its charsets are not those of its columns"));
             }
         }
         4 => {

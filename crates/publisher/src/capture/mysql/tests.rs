@@ -98,6 +98,22 @@ fn a_table_map_says_what_its_columns_are() {
     assert!(map.columns[1].nullable && !map.columns[0].nullable);
 }
 
+/// `ve (id INT PRIMARY KEY, v VECTOR(3), y YEAR, g GEOMETRY, u BIGINT UNSIGNED, b BIT(9), t TIME(2), c CHAR(3) CHARACTER SET
+/// gbk, e ENUM('x','y'))` of MySQL 9.7: it counts vectors among the texts, and years among the numbers.
+#[test]
+fn mysql_counts_vectors_as_texts_and_years_as_numbers() {
+    let map = bytes(
+        "7b000000000001000473686f7000027665000903f20dff081013fefe090404010102fe06f701fe0101016003023f1c0701000d0103\
+         0413026964017601790167017501620174016301650a03fcff00060502017801790801000c02ff80",
+    );
+    let map = table_map::parse(&map, false).unwrap();
+    let signs: Vec<bool> = map.columns.iter().map(|column| column.unsigned).collect();
+    assert_eq!(signs, [false, false, true, false, true, false, false, false, false]);
+    let collations: Vec<Option<u64>> = map.columns.iter().map(|column| column.collation).collect();
+    assert_eq!(collations, [None, Some(63), None, None, None, None, None, Some(28), Some(255)]);
+    assert_eq!((map.columns[5].meta, map.columns[6].meta), (9, 2));
+}
+
 #[test]
 fn rows_become_canonical_texts() {
     let body = body(23, &bytes(WRITE_ROWS)).unwrap();

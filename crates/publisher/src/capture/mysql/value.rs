@@ -608,14 +608,34 @@ fn uuid(bytes: &[u8; 16], out: &mut String) {
     }
 }
 
-/// As the server prints: the longest run of at least two zero groups is left out; IPv4 in its mapped and compatible forms.
+/// As the server prints: the first longest run of zero groups is left out, be it one group; IPv4 in its mapped and compatible
+/// forms.
 fn inet6(bytes: [u8; 16], out: &mut String) {
-    let address = std::net::Ipv6Addr::from(bytes);
-    let compatible = bytes[..12] == [0; 12] && bytes[12..14] != [0; 2];
-    if compatible {
-        let _ = write!(out, "::{}", std::net::Ipv4Addr::new(bytes[12], bytes[13], bytes[14], bytes[15]));
-    } else {
-        let _ = write!(out, "{address}");
+    let groups: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    let mut gap = (0, 0);
+    for start in 0..groups.len() {
+        let length = groups[start..].iter().take_while(|group| **group == 0).count();
+        if length > gap.1 {
+            gap = (start, length);
+        }
+    }
+    let old = gap == (0, 6) || gap == (0, 5) && groups[5] == 0xffff;
+    let mut at = 0;
+    while at < groups.len() {
+        if gap.1 > 0 && at == gap.0 {
+            out.push_str("::");
+            at += gap.1;
+            continue;
+        }
+        if at > 0 && !out.ends_with(':') {
+            out.push(':');
+        }
+        if old && at == 6 {
+            let _ = write!(out, "{}", std::net::Ipv4Addr::new(bytes[12], bytes[13], bytes[14], bytes[15]));
+            return;
+        }
+        let _ = write!(out, "{:x}", groups[at]);
+        at += 1;
     }
 }
 
