@@ -1,8 +1,11 @@
-//! Capture from private MariaDB servers, without a publisher around it: what a stream holds, as lines.
+//! MySQL and MariaDB sources: what a stream holds, as lines, without a publisher around it; snapshots; `check`.
 
+mod check;
+mod killed;
 mod mysql9;
 mod positions;
 mod shapes;
+mod snapshot;
 mod transactions;
 mod values;
 

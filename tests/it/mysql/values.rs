@@ -5,7 +5,7 @@ use rowbridge_tests::mariadb::Server;
 
 use super::{Tap, server};
 
-/// Inserts literals into a column of a type, and gives what the stream says of them.
+/// Inserts literals into a column of a type, and gives what the stream says of them, which a snapshot says, too.
 async fn streamed(server: &Server, tap: &mut Tap, column: &str, literals: &[&str]) -> Vec<String> {
     server.execute("shop", &format!("CREATE OR REPLACE TABLE v (n INT PRIMARY KEY, v {column})")).await;
     tap.lines().await;
@@ -16,7 +16,13 @@ async fn streamed(server: &Server, tap: &mut Tap, column: &str, literals: &[&str
     }
     let lines = tap.lines().await;
     let values = lines.iter().filter_map(|line| line.strip_prefix("i v n=")?.split_once(" v="));
-    values.map(|(_, value)| value.to_owned()).collect()
+    let values: Vec<String> = values.map(|(_, value)| value.to_owned()).collect();
+    assert_eq!(
+        super::snapshot::values(&server.url("shop"), "v").await,
+        values,
+        "snapshot and stream of {column}"
+    );
+    values
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ impl TeardownArgs {
             })?;
             count += made.len();
             self.print("source", &made)?;
+            if let DatabaseUrl::Mysql(_) = publisher.source.database {
+                output::say(
+                    "source: rowbridge makes nothing in MySQL and MariaDB, so there is nothing to drop"
+                        .to_owned(),
+                );
+            }
         }
         if self.target {
             let subscriber = config.subscriber.as_ref().ok_or_else(|| self.config.missing("[subscriber]"))?;

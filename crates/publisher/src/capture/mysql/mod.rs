@@ -8,6 +8,7 @@
 mod binlog;
 pub(crate) mod bytes;
 pub mod catalog;
+pub mod check;
 pub mod client;
 pub mod error;
 mod group;
