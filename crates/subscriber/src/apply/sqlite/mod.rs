@@ -36,7 +36,8 @@ use self::rows::{Stop, Writer};
 use self::session::Session;
 use super::decision::{Decision, decide};
 use super::{Applied, ApplyTarget, Progress, TargetLane};
-use crate::plan::{Mapping, Plan, Step, plan};
+use crate::cross;
+use crate::plan::{Mapping, Plan, Step, plan as plan_of};
 
 /// A SQLite file.
 ///
@@ -225,8 +226,14 @@ impl SqliteLane {
         let head = &delivery.head;
         let to = head.to.ok_or(SqliteError::Undefined)?;
         self.row.write(&self.session, &head.source, to)?;
-        let plan = plan(delivery, after);
+        let mut plan = plan_of(delivery, after);
         self.resolve(delivery, &plan, to)?;
+        let conversions = |id: &TableId| self.tables.get(id).and_then(|table| table.conversions.as_ref());
+        let crossing = delivery.tables.keys().filter_map(|id| Some((*id, conversions(id)?))).collect();
+        let converted = cross::convert(delivery, &crossing, after).map_err(Abort::Refused)?;
+        if let Some(converted) = &converted {
+            plan = plan_of(converted, after);
+        }
         let conn = &self.session.conn;
         let mut writer = Writer::new(conn, &self.tables);
         for step in &plan.steps {
