@@ -11,7 +11,6 @@
 
 mod bytes;
 mod conversion;
-pub mod crossings;
 mod json;
 mod kind;
 mod made;
