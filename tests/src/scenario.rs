@@ -191,8 +191,13 @@ impl Pair {
             &format!("http://127.0.0.1:{in_port}/in/shop"),
             &secret,
         ));
-        let mut subscriber_config =
-            Subscriber::new(target_kind.name(), &target.url(target_proxy.as_ref()), port, &secret, free_port());
+        let mut subscriber_config = Subscriber::new(
+            target_kind.name(),
+            &target.url(target_proxy.as_ref()),
+            port,
+            &secret,
+            free_port(),
+        );
         subscriber_config.target_extra = "create = true".into();
         let publisher = DaemonOptions::run("publisher", &folder.path().join("publisher.toml"));
         let subscriber = DaemonOptions::run("subscriber", &folder.path().join("subscriber.toml"));

@@ -180,8 +180,12 @@ impl Conversion {
                 return Err(mismatch());
             }
             let untagged = natural_class(&source.name);
-            // A column none of whose ordinary values fits is a mismatch, not a series of errors.
-            if slot(untagged).is_some_and(|slot| plans[slot].is_err()) && affinity != Affinity::Numeric {
+            // A column none of whose ordinary values fits is a mismatch, not a series of errors. Without a declared type no
+            // class is the ordinary one.
+            if slot(untagged).is_some_and(|slot| plans[slot].is_err())
+                && affinity != Affinity::Numeric
+                && !source.name.trim().is_empty()
+            {
                 return Err(mismatch());
             }
             Steps::Classes { untagged, plans }

@@ -207,7 +207,10 @@ pub(super) fn write<'a>(
             // Both drop blanks at the end of such a column, or fill it up with them.
             let kept =
                 if *padded && reading == Reading::PaddedText { text.trim_end_matches(' ') } else { text };
-            text::fit(kept, dialect, *limit, *padded, *charset)?;
+            // PostgreSQL prints such a column filled up: a text of just that length is what it prints.
+            let full = dialect == Dialect::Postgres
+                && matches!(limit, Limit::Chars(length) if kept.chars().count() == *length as usize);
+            text::fit(kept, dialect, *limit, *padded && !full, *charset)?;
             Ok(Cow::Borrowed(kept))
         }
         Kind::Bool => match (reading, text) {

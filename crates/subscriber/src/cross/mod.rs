@@ -317,6 +317,3 @@ fn run_of<'d>(
     }
     Run { cells, old: run.old.clone(), new: run.new.clone(), ..*run }
 }
-
-#[cfg(test)]
-mod tests;

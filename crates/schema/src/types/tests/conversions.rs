@@ -212,6 +212,13 @@ fn texts_and_bytes() {
 }
 
 #[test]
+fn padded_texts_of_postgresql() {
+    let cases: [Case<'_>; 4] =
+        [("ab    ", Ok("ab    ")), ("ab", Ok("ab")), ("ab ", Err(Blanks)), ("ab     ", Err(Blanks))];
+    check(Sqlite, "TEXT", Postgres, "character(6)", &cases);
+}
+
+#[test]
 fn dates_and_times() {
     check(
         Mysql,
