@@ -52,7 +52,7 @@ pub(super) fn parse(type_name: &str, collation: Option<&str>) -> Kind {
     let name = full.split(' ').next().unwrap_or_default();
     let first = modifiers.first().and_then(|&number| u32::try_from(number).ok());
     let second = modifiers.get(1).and_then(|&number| u32::try_from(number).ok());
-    let fraction = first.unwrap_or(0);
+    let fraction = first.unwrap_or(0).min(6);
     let integer = |bits| Kind::Integer { bits, unsigned };
     let float = |bits| Kind::Float { bits, scale: second, unsigned };
     let text = |limit, padded| Kind::Text { limit, padded, charset: charset(collation) };
@@ -66,7 +66,9 @@ pub(super) fn parse(type_name: &str, collation: Option<&str>) -> Kind {
         "bigint" => integer(64),
         "decimal" | "numeric" => {
             let scale = i32::try_from(second.unwrap_or(0)).unwrap_or(0);
-            Kind::Decimal { size: Some((first.unwrap_or(10), scale)), unsigned }
+            let size = Some((first.unwrap_or(10), scale))
+                .filter(|(precision, scale)| *precision <= 65 && *scale <= 38);
+            Kind::Decimal { size, unsigned }
         }
         "float" => float(32),
         "double" | "real" => float(64),

@@ -48,13 +48,18 @@ pub(super) fn parse(type_name: &str, types: &[TypeDefinition]) -> (String, Kind)
     (name.to_owned(), built_in(name))
 }
 
+/// A longer one is forged.
+fn chars(length: u32) -> Limit {
+    Limit::Chars(length.min(10_485_760))
+}
+
 fn built_in(type_name: &str) -> Kind {
     if let Some(element) = type_name.strip_suffix("[]") {
         return Kind::Array(element.to_owned());
     }
     let (name, modifiers) = split(type_name);
     let first = modifiers.first().and_then(|&number| u32::try_from(number).ok());
-    let fraction = first.unwrap_or(FRACTION);
+    let fraction = first.unwrap_or(FRACTION).min(FRACTION);
     let integer = |bits| Kind::Integer { bits, unsigned: false };
     let text = |limit, padded| Kind::Text { limit, padded, charset: Charset::Utf8 };
     match name.as_str() {
@@ -66,13 +71,16 @@ fn built_in(type_name: &str) -> Kind {
         "xid8" => Kind::Integer { bits: 64, unsigned: true },
         "numeric" => {
             let scale = modifiers.get(1).and_then(|&scale| i32::try_from(scale).ok()).unwrap_or(0);
-            Kind::Decimal { size: first.map(|precision| (precision, scale)), unsigned: false }
+            let size = first.map(|precision| (precision, scale));
+            // What the server allows; the rest is forged.
+            let size = size.filter(|(precision, scale)| *precision <= 1000 && scale.unsigned_abs() <= 1000);
+            Kind::Decimal { size, unsigned: false }
         }
         "real" => Kind::Float { bits: 32, scale: None, unsigned: false },
         "double precision" => Kind::Float { bits: 64, scale: None, unsigned: false },
         "text" | "citext" | "public.citext" => text(Limit::None, false),
-        "character varying" => text(first.map_or(Limit::None, Limit::Chars), false),
-        "character" | "bpchar" => text(Limit::Chars(first.unwrap_or(1)), true),
+        "character varying" => text(first.map_or(Limit::None, chars), false),
+        "character" | "bpchar" => text(chars(first.unwrap_or(1)), true),
         // 63 bytes.
         "name" => text(Limit::Bytes(63), false),
         "bytea" => Kind::Bytes { limit: Limit::None, fixed: false },

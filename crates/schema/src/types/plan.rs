@@ -211,7 +211,12 @@ pub(super) fn write<'a>(
             let full = dialect == Dialect::Postgres
                 && matches!(limit, Limit::Chars(length) if kept.chars().count() == *length as usize);
             text::fit(kept, dialect, *limit, *padded && !full, *charset)?;
-            Ok(Cow::Borrowed(kept))
+            Ok(match limit {
+                Limit::Chars(length) if *padded && dialect == Dialect::Postgres && !full => {
+                    Cow::Owned(format!("{kept:<width$}", width = *length as usize))
+                }
+                _ => Cow::Borrowed(kept),
+            })
         }
         Kind::Bool => match (reading, text) {
             (_, "t" | "f") => Ok(Cow::Borrowed(text)),

@@ -145,7 +145,7 @@ impl Finite<'_> {
         let year = if self.bc { self.year.wrapping_sub(1) } else { self.year };
         match self.month {
             4 | 6 | 9 | 11 => 30,
-            2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+            2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
             2 => 28,
             _ => 31,
         }
@@ -155,11 +155,13 @@ impl Finite<'_> {
     pub(super) fn check(&self, dialect: Dialect) -> Result<(), Unholdable> {
         match dialect {
             Dialect::Mysql if self.bc || self.year > 9999 => return Err(Unholdable::Year),
-            Dialect::Mysql if self.has_zero() => return Ok(()),
+            Dialect::Mysql if self.has_zero() && self.month <= 12 && self.day <= 31 => return Ok(()),
             Dialect::Postgres if self.has_zero() => return Err(Unholdable::ZeroDate),
             Dialect::Postgres | Dialect::Mysql | Dialect::Sqlite => {}
         }
-        if self.month > 12 || self.day > self.days() || self.has_zero() {
+        // MySQL keeps the 31st of February where its mode allows it, which ours does.
+        let days = if dialect == Dialect::Mysql { 31 } else { self.days() };
+        if self.month > 12 || self.day > days || self.has_zero() {
             return Err(Unholdable::Calendar);
         }
         if self.clock.is_some_and(|clock| clock.negative || clock.hours > 23) {

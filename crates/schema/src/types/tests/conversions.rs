@@ -214,7 +214,7 @@ fn texts_and_bytes() {
 #[test]
 fn padded_texts_of_postgresql() {
     let cases: [Case<'_>; 4] =
-        [("ab    ", Ok("ab    ")), ("ab", Ok("ab")), ("ab ", Err(Blanks)), ("ab     ", Err(Blanks))];
+        [("ab    ", Ok("ab    ")), ("ab", Ok("ab    ")), ("ab ", Err(Blanks)), ("ab     ", Err(Blanks))];
     check(Sqlite, "TEXT", Postgres, "character(6)", &cases);
 }
 
@@ -230,6 +230,7 @@ fn dates_and_times() {
             ("0000-00-00", Err(ZeroDate)),
             ("2024-00-10", Err(ZeroDate)),
             ("2023-02-29", Err(Calendar)),
+            ("2024-02-31", Err(Calendar)),
             ("1900-02-29", Err(Calendar)),
         ],
     );

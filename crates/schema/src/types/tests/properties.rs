@@ -30,15 +30,15 @@ fn returns(dialect: Dialect, name: &str, value: &str, server: Server) -> Result<
 }
 
 /// Types without a way back: the server rounds elements, cuts fields, or keeps no such text.
-const ONE_WAY: &[&str] =
-    &["money", "\"char\"", "numeric(9,1)[]", "public.geometry", "timestamp with time zone"];
+const ONE_WAY: &[&str] = &["money", "\"char\"", "numeric(9,1)[]", "public.geometry"];
 
 #[test]
 fn every_sample_comes_back() {
     for (name, values) in samples::of(Dialect::Postgres) {
         let servers: &[Server] = match *name {
             name if ONE_WAY.contains(&name) => continue,
-            // The way back from an array of numbers is by its text.
+            // MySQL has it as a DATETIME, of which nobody can tell that it is UTC.
+            "timestamp with time zone" => &[Server::Sqlite],
             _ => &[Server::Mysql, Server::Mariadb, Server::Sqlite],
         };
         for (value, server) in
@@ -48,7 +48,8 @@ fn every_sample_comes_back() {
         }
     }
     for (name, values) in samples::of(Dialect::Mysql) {
-        for value in *values {
+        // An enum's error value is no label: nobody can write it.
+        for value in values.iter().filter(|value| !(value.is_empty() && name.starts_with("enum("))) {
             for server in [Server::Postgres, Server::Sqlite] {
                 returns(Dialect::Mysql, name, value, server).unwrap();
             }
