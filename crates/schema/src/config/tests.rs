@@ -388,7 +388,7 @@ fn each_rule_has_its_text() {
             "columns = { a = { as = \"jsonn\" } }",
             "map.columns.a.as: expected \"text\", \"utc\" or \"null_if_zero\", found \"jsonn\" (a column that is only renamed takes the name alone: client = \"customer\")",
         ),
-        ("map", "columns = { a = { to = \"b\" } }", "map.columns.a.as: is missing (write as = \"text\")"),
+        ("map", "columns = { a = { to = \"b\" } }", "map.columns.a.as: missing (write as = \"text\")"),
         (
             "admin",
             "listen = \"127.0.0.1:9500\"",

@@ -255,7 +255,7 @@ impl Conversion {
             Cow::Owned(text) => {
                 let (class, converted) = self.written(plan, &text)?;
                 match converted {
-                    Cow::Borrowed(same) if same.len() == text.len() => (class, Cow::Owned(text)),
+                    Cow::Borrowed(same) if same == text => (class, Cow::Owned(text)),
                     other => (class, Cow::Owned(other.into_owned())),
                 }
             }

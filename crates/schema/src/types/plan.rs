@@ -138,7 +138,7 @@ pub(super) fn plan(source: &ColumnType, reading: Reading, target: &ColumnType) -
                 && (text || matches!(reading, R::Other | R::Label | R::Labels | R::Inet | R::Range | R::Uuid))
         }
     };
-    fits.then(|| Plan { reading, same: is_same(&source.kind, reading, target) })
+    fits.then(|| Plan { reading, same: is_same(source, reading, target) })
 }
 
 fn is_one_bit(kind: &Kind) -> bool {
@@ -146,8 +146,8 @@ fn is_one_bit(kind: &Kind) -> bool {
 }
 
 /// Whether every value of the source is the same text at the target.
-fn is_same(source: &Kind, reading: Reading, target: &ColumnType) -> bool {
-    match (source, &target.kind) {
+fn is_same(source: &ColumnType, reading: Reading, target: &ColumnType) -> bool {
+    match (&source.kind, &target.kind) {
         (Kind::Integer { bits: from, unsigned: unsigned_from }, Kind::Integer { bits, unsigned }) => {
             let (least, most) = bounds(*from, *unsigned_from);
             let (low, high) = bounds(*bits, *unsigned);
@@ -155,7 +155,8 @@ fn is_same(source: &Kind, reading: Reading, target: &ColumnType) -> bool {
         }
         (Kind::Integer { .. } | Kind::Decimal { .. }, Kind::Decimal { size: None, .. }) => true,
         (Kind::Float { bits: from, .. }, Kind::Float { bits, .. }) => {
-            from == bits && target.dialect == Dialect::Postgres && reading == Reading::Float
+            // SQLite writes floats otherwise.
+            from == bits && target.dialect == Dialect::Postgres && source.dialect == Dialect::Mysql
         }
         (Kind::Text { .. }, Kind::Text { limit: Limit::None, padded: false, charset }) => {
             target.dialect != Dialect::Postgres && matches!(charset, Charset::Utf8 | Charset::Other)
