@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Types whose text PostgreSQL itself would round or cut on the way back, so that Rowbridge takes no text for them.
 const ONE_WAY: &[&str] = &["money", "\"char\"", "char(3)[]", "interval day to second(3)"];
 
-/// What SQLite has no place for: it makes NULL of a NaN.
+/// What SQLite has no place for: it makes NULL of a NaN, and 0 of a negative zero.
 fn is_refused(type_name: &str, value: &str) -> bool {
-    matches!(type_name, "real" | "double precision") && value == "'NaN'"
+    matches!(type_name, "real" | "double precision") && matches!(value, "'NaN'" | "'-0'")
 }
 
 fn values(at: usize) -> Vec<&'static str> {
@@ -220,9 +220,9 @@ const SQLITE: &[(&str, &[&str], &str, &[&str])] = &[
     ),
     (
         "REAL",
-        &["0.1", "1e300", "-0.0", "9e999", "5e-324", "1.0", "0.30000000000000004"],
+        &["0.1", "1e300", "9e999", "5e-324", "1.0", "0.30000000000000004"],
         "double precision",
-        &["0.1", "1e+300", "-0", "Infinity", "5e-324", "1", "0.30000000000000004"],
+        &["0.1", "1e+300", "Infinity", "5e-324", "1", "0.30000000000000004"],
     ),
     ("TEXT", &["''", "'12'", "'\u{1F600} ''x'''", "' '"], "text", &["", "12", "\u{1F600} 'x'", " "]),
     ("VARCHAR(5)", &["'longer than five'"], "text", &["longer than five"]),

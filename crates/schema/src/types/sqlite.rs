@@ -154,8 +154,10 @@ fn float(affinity: Affinity, text: &str) -> Result<(Class, Cow<'_, str>), Unhold
         Affinity::Text => return Ok((Class::Text, text.into())),
         // SQLite makes NULL of it.
         _ if value.is_nan() => return Err(Unholdable::NotANumber),
-        // Becomes the integer 0.
-        Affinity::Integer | Affinity::Numeric if value == 0.0 && value.is_sign_negative() => {
+        // Such columns keep whole numbers as integers on disk, REAL columns too: the sign would be lost.
+        Affinity::Integer | Affinity::Numeric | Affinity::Real
+            if value == 0.0 && value.is_sign_negative() =>
+        {
             return Err(Unholdable::NegativeZero);
         }
         _ => {}

@@ -368,7 +368,7 @@ fn into_sqlite() {
         "REAL",
         &[
             ("1e+300", Ok("1e300")),
-            ("-0", Ok("-0.0")),
+            ("-0", Err(NegativeZero)),
             ("Infinity", Ok("Infinity")),
             ("NaN", Err(NotANumber)),
         ],
