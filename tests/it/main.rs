@@ -8,6 +8,7 @@
 
 mod alter;
 mod cli;
+mod crossing;
 mod deploy;
 mod faults;
 mod harness;

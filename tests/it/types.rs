@@ -6,7 +6,7 @@ use std::time::Duration;
 use rowbridge_tests::scenario::{DATABASE, Pair, PairOptions};
 
 /// Type and values, as SQL literals. A type that is not built in is made by [`TYPES`].
-const COLUMNS: &[(&str, &[&str])] = &[
+pub(crate) const COLUMNS: &[(&str, &[&str])] = &[
     ("smallint", &["-32768", "32767"]),
     ("integer", &["-2147483648", "0"]),
     ("bigint", &["-9223372036854775808", "9223372036854775807"]),
@@ -154,7 +154,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ("public.floatmultirange", &["'{[0.1,0.5)}'"]),
 ];
 
-const TYPES: &str = "CREATE TYPE public.mood AS ENUM ('it''s', 'a \"b\"', ''); CREATE DOMAIN public.price AS numeric(10,2) CHECK (value > 0);
+pub(crate) const TYPES: &str = "CREATE TYPE public.mood AS ENUM ('it''s', 'a \"b\"', ''); CREATE DOMAIN public.price AS numeric(10,2) CHECK (value > 0);
     CREATE DOMAIN public.prices AS public.price[]; CREATE TYPE public.inner_part AS (m public.mood, n int[]);
     CREATE TYPE public.address AS (\"Street name\" text, zip varchar(5), part public.inner_part);
     CREATE TYPE public.floatrange AS RANGE (subtype = float8, subtype_diff = float8mi, multirange_type_name = floatmultirange)";

@@ -24,20 +24,33 @@ pub const DATABASE: &str = "shop";
 /// Name of the bridge endpoint.
 pub const ENDPOINT: &str = "copy";
 
-/// Which servers a pair has.
+/// Which server an end has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// PostgreSQL to PostgreSQL, a cluster for each end.
+    /// PostgreSQL, a cluster of its own.
     Postgres,
-    /// SQLite to SQLite.
+    /// SQLite, a file of its own.
     Sqlite,
+}
+
+impl Kind {
+    /// `source.kind`, `target.kind`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Sqlite => "sqlite",
+        }
+    }
 }
 
 /// What a pair is made of.
 #[derive(Clone, Debug)]
 pub struct PairOptions {
-    /// Which servers.
+    /// The source's server.
     pub kind: Kind,
+    /// The target's server.
+    pub target_kind: Kind,
     /// `source.tables`.
     pub tables: Vec<String>,
     /// The source cluster, when there is one.
@@ -59,6 +72,13 @@ impl PairOptions {
         Self::new(Kind::Postgres, "public.*")
     }
 
+    /// From one kind of database to another, all tables.
+    #[must_use]
+    pub fn crossing(source: Kind, target: Kind) -> Self {
+        let tables = if source == Kind::Postgres { "public.*" } else { "*" };
+        Self { target_kind: target, ..Self::new(source, tables) }
+    }
+
     /// SQLite to SQLite, all tables.
     #[must_use]
     pub fn sqlite() -> Self {
@@ -68,6 +88,7 @@ impl PairOptions {
     fn new(kind: Kind, tables: &str) -> Self {
         Self {
             kind,
+            target_kind: kind,
             tables: vec![tables.into()],
             source: ClusterOptions::default(),
             target: ClusterOptions::default(),
@@ -146,23 +167,20 @@ impl Pair {
     /// Makes servers, proxies and configuration files, and starts no daemon yet: the test may fill the databases and
     /// change the configurations before.
     pub async fn prepare(options: PairOptions) -> Self {
-        let PairOptions { kind, tables, source, target, http_proxy, source_proxy, target_proxy } = options;
+        let PairOptions { kind, target_kind, tables, source, target, http_proxy, source_proxy, target_proxy } =
+            options;
         let folder = tempfile::Builder::new().prefix("rowbridge-pair-").tempdir().unwrap();
         let (source, target) =
-            tokio::join!(End::make(kind, "source", source), End::make(kind, "target", target));
+            tokio::join!(End::make(kind, "source", source), End::make(target_kind, "target", target));
         let source_proxy = source.proxy(source_proxy);
         let target_proxy = target.proxy(target_proxy);
         let port = free_port();
         let http_proxy = http_proxy.then(|| Proxy::to_port(port));
-        let kind = match kind {
-            Kind::Postgres => "postgres",
-            Kind::Sqlite => "sqlite",
-        };
         let secret = secret(7);
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
         let in_port = http_proxy.as_ref().map_or(port, Proxy::port);
         let publisher_config = Publisher::new(
-            kind,
+            kind.name(),
             &source.url(source_proxy.as_ref()),
             &tables,
             &folder.path().join("state"),
@@ -173,8 +191,13 @@ impl Pair {
             &format!("http://127.0.0.1:{in_port}/in/shop"),
             &secret,
         ));
-        let mut subscriber_config =
-            Subscriber::new(kind, &target.url(target_proxy.as_ref()), port, &secret, free_port());
+        let mut subscriber_config = Subscriber::new(
+            target_kind.name(),
+            &target.url(target_proxy.as_ref()),
+            port,
+            &secret,
+            free_port(),
+        );
         subscriber_config.target_extra = "create = true".into();
         let publisher = DaemonOptions::run("publisher", &folder.path().join("publisher.toml"));
         let subscriber = DaemonOptions::run("subscriber", &folder.path().join("subscriber.toml"));

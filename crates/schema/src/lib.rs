@@ -13,6 +13,7 @@ pub mod sql;
 pub mod sqlite_type;
 pub mod table;
 pub mod tls;
+pub mod types;
 pub mod wire;
 
 pub use cell::{Cell, Class as StorageClass};

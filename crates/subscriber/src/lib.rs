@@ -2,6 +2,7 @@
 
 mod answer;
 pub mod apply;
+pub mod cross;
 mod lanes;
 mod metrics;
 pub mod plan;

@@ -12,6 +12,7 @@ use super::reader::{Field, Keys, Reader, Section, quoted_key};
 use super::{ColumnMap, DeletePolicy, MapConfig, ReceiveConfig, SubscriberConfig, TargetConfig, defaults};
 use crate::name::StreamName;
 use crate::secret::SigningKey;
+use crate::types::Form;
 
 pub(super) const SUBSCRIBER: Keys = Keys { section: "subscriber", keys: &["listen", "trusted_proxies"] };
 
@@ -21,6 +22,8 @@ pub(super) const RECEIVE: Keys =
     Keys { section: "receive", keys: &["path", "stream", "secret", "allow_from", "max_body", "tolerance"] };
 
 pub(super) const MAP: Keys = Keys { section: "map", keys: &["from", "to", "columns", "delete"] };
+
+pub(super) const MAP_COLUMN: Keys = Keys { section: "map.columns.NAME", keys: &["to", "as"] };
 
 /// `None` without `[subscriber]`, `Some(None)` if something in it is wrong. Sections are read even if others miss.
 pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option<SubscriberConfig>> {
@@ -231,13 +234,46 @@ fn columns(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<(String, Co
                     reader.unique(&mut names, name.clone(), &entry, "two columns cannot become one");
                     ColumnMap::Rename(name)
                 }
+                DeValue::Table(_) => convert(reader, &entry, &mut names)?,
                 _ => {
                     let way_out = "columns that are not named here stay as they are";
-                    return reader.unexpected(&entry, "a new name, or false to drop the column", way_out);
+                    const EXPECTED: &str =
+                        "a new name, false to drop the column, or { as = \"text\" } to convert it";
+                    return reader.unexpected(&entry, EXPECTED, way_out);
                 }
             };
             Some((column.to_owned(), map))
         })
         .collect();
     columns.into_iter().collect()
+}
+
+/// `{ to = "client_id", as = "text" }`
+fn convert(
+    reader: &mut Reader<'_>,
+    entry: &Field<'_>,
+    names: &mut Vec<(String, usize)>,
+) -> Option<ColumnMap> {
+    let section = reader.section(entry, &MAP_COLUMN)?;
+    let form = match section.get("as") {
+        Some(field) => {
+            const EXPECTED: &str = "\"text\", \"utc\" or \"null_if_zero\"";
+            let way_out = "a column that is only renamed takes the name alone: client = \"customer\"";
+            reader.choice(&field.named(format!("{}.as", entry.key)), EXPECTED, Form::NAMES, way_out)
+        }
+        None => {
+            reader.push(entry.at, format!("{}.as", entry.key), Problem::Missing { example: "as = \"text\"" });
+            None
+        }
+    };
+    let to = match section.get("to") {
+        None => None,
+        Some(field) => {
+            let field = field.named(format!("{}.to", entry.key));
+            let name = reader.filled_text(&field, "a column's name", "\"client_id\"")?;
+            reader.unique(names, name.clone(), &field, "two columns cannot become one");
+            Some(name)
+        }
+    };
+    Some(ColumnMap::Convert { to, form: form? })
 }

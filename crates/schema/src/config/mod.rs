@@ -26,6 +26,7 @@ use url::Url;
 use crate::name::{EndpointName, StreamName};
 use crate::pattern::TablePatterns;
 use crate::secret::{Secret, SigningKey};
+use crate::types::Form;
 
 pub use address::AddressError;
 pub use error::{ConfigError, ConfigErrors, Problem};
@@ -246,6 +247,13 @@ pub enum ColumnMap {
     Drop,
     /// `customer_id = "client_id"`
     Rename(String),
+    /// `customer_id = { to = "client_id", as = "text" }`
+    Convert {
+        /// Another name.
+        to: Option<String>,
+        /// What the values are written as.
+        form: Form,
+    },
 }
 
 /// `[[map]]`

@@ -341,6 +341,11 @@ impl<'t> Field<'t> {
         self.child(self.key.clone(), item)
     }
 
+    /// The same value, called otherwise in messages.
+    pub(super) fn named(self, key: String) -> Self {
+        Self { key, ..self }
+    }
+
     /// A value below this one.
     pub(super) fn child(&self, key: String, item: &'t Spanned<DeValue<'t>>) -> Self {
         Self { key, at: item.span().start, value: item.get_ref(), sensitive: self.sensitive }

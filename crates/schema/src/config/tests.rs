@@ -385,6 +385,12 @@ fn each_rule_has_its_text() {
             "map.columns: expected a table of columns, found a list (such as { customer_id = \"client_id\", note = false })",
         ),
         (
+            "map",
+            "columns = { a = { as = \"jsonn\" } }",
+            "map.columns.a.as: expected \"text\", \"utc\" or \"null_if_zero\", found \"jsonn\" (a column that is only renamed takes the name alone: client = \"customer\")",
+        ),
+        ("map", "columns = { a = { to = \"b\" } }", "map.columns.a.as: missing (write as = \"text\")"),
+        (
             "admin",
             "listen = \"127.0.0.1:9500\"",
             "admin.listen: the same as in line 13 (deliveries and the admin pages never share a port)",
@@ -510,7 +516,7 @@ fn what_is_filled_in_reaches_the_value() {
 #[test]
 fn values_are_read_as_written() {
     let text = with("source", "tables = [\"public.*\", \"!public.audit_*\"]")
-        .replace("to = \"b\"", "to = \"b\"\ncolumns = { z = \"y\", a = false }\ndelete = \"soft:gone_at\"")
+        .replace("to = \"b\"", "to = \"b\"\ncolumns = { z = \"y\", a = false, b = { to = \"c\", as = \"text\" }, d = { as = \"utc\" } }\ndelete = \"soft:gone_at\"")
         .replace(
             "path = ",
             "allow_from = [\"10.0.0.0/8\", \"::1\"]\ntolerance = \"1m\"\nmax_body = \"1 MiB\"\npath = ",
@@ -520,7 +526,13 @@ fn values_are_read_as_written() {
     assert!(!config.publisher.unwrap().source.tables.matches(&TableName::new("public", "audit_a")));
     let subscriber = config.subscriber.unwrap();
     let map = &subscriber.maps[0];
-    let columns = [("z".to_owned(), ColumnMap::Rename("y".to_owned())), ("a".to_owned(), ColumnMap::Drop)];
+    let convert = |to: Option<&str>, form| ColumnMap::Convert { to: to.map(str::to_owned), form };
+    let columns = [
+        ("z".to_owned(), ColumnMap::Rename("y".to_owned())),
+        ("a".to_owned(), ColumnMap::Drop),
+        ("b".to_owned(), convert(Some("c"), Form::Text)),
+        ("d".to_owned(), convert(None, Form::Utc)),
+    ];
     assert_eq!(
         (map.columns.as_slice(), &map.delete),
         (&columns[..], &DeletePolicy::Soft("gone_at".to_owned()))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use rowbridge_schema::config::{ColumnMap, DeletePolicy, MapConfig};
+use rowbridge_schema::types::Form;
 use rowbridge_schema::{Class, Classified, Dialect, TableDef, TableName};
 
 /// The `[[map]]` entries, ready for look-ups, and what they have been used for.
@@ -33,6 +34,8 @@ pub struct MappedTable {
     pub target: TableName,
     /// For each column of the definition its name at the target; `None` if it is dropped by the map or generated.
     pub columns: Vec<Option<String>>,
+    /// For each column of the definition the conversion that the map asks for.
+    pub forms: Vec<Option<Form>>,
     /// Indexes into the definition's columns of the identifying key; all of them have a target column. Empty for a table
     /// without key.
     pub key: Vec<u16>,
@@ -216,6 +219,7 @@ impl Mapping {
         let delete = entry.map_or(DeletePolicy::Hard, |entry| entry.delete.clone());
         let mut taken: HashMap<String, &str> = HashMap::new();
         let mut columns = Vec::with_capacity(def.columns.len());
+        let mut forms = vec![None; def.columns.len()];
         for (index, column) in def.columns.iter().enumerate() {
             let map = entry.and_then(|entry| entry.columns.get(&column.name));
             let in_key = def.key.iter().any(|&k| usize::from(k) == index);
@@ -227,6 +231,10 @@ impl Mapping {
                 }
                 Some(ColumnMap::Drop) => None,
                 Some(ColumnMap::Rename(name)) => Some(name.clone()),
+                Some(ColumnMap::Convert { to, form }) => {
+                    forms[index] = Some(*form);
+                    Some(to.as_ref().unwrap_or(&column.name).clone())
+                }
                 None => Some(column.name.clone()),
             };
             if let Some(name) = &name
@@ -261,7 +269,7 @@ impl Mapping {
             .cloned()
             .collect();
         self.claim(&def.name, &target)?;
-        Ok(MappedTable { target, columns, key: def.key.clone(), delete, unmatched })
+        Ok(MappedTable { target, columns, forms, key: def.key.clone(), delete, unmatched })
     }
 
     /// Marks `target` as written by `source`. For targets that resolve a name further (a default schema), which then
@@ -353,13 +361,15 @@ mod tests {
     fn entries_rename_and_drop() {
         let columns = [
             ("customer_id", ColumnMap::Rename("client_id".into())),
-            ("note", ColumnMap::Drop),
+            ("note", ColumnMap::Convert { to: Some("remark".into()), form: Form::Text }),
             ("nope", ColumnMap::Drop),
         ];
         let entry = map("sales.orders", &columns, DeletePolicy::Soft("deleted_at".into()));
         let mapped = Mapping::new(&[entry], Dialect::Postgres).unwrap().table(&orders()).unwrap();
         assert_eq!(mapped.target, TableName::new("sales", "orders"));
-        assert_eq!(mapped.columns, [Some("id".to_owned()), Some("client_id".to_owned()), None]);
+        let names = ["id", "client_id", "remark"].map(|name| Some(name.to_owned()));
+        assert_eq!(mapped.columns, names);
+        assert_eq!(mapped.forms, [None, None, Some(Form::Text)]);
         assert_eq!(mapped.delete, DeletePolicy::Soft("deleted_at".into()));
         assert_eq!(mapped.unmatched, ["nope"]);
     }

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rowbridge_schema::sql::ident;
+use rowbridge_schema::types::{ColumnType, Server};
 use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Dialect, TableDef, TableId, TableName};
 use tracing::warn;
 
-use super::catalog::{self, Binding, Misfit};
+use super::catalog::{self, Binding, Misfit, TargetTable};
 use super::create::{self, CreateError};
 use super::error::{Verdict, describe, verdict};
 use super::lane::{PostgresLane, Stop, stop};
+use crate::cross::{self, Conversions};
+use crate::plan::MappedTable;
 
 /// Table shapes remembered per lane.
 const MAX_BINDINGS: usize = 4096;
@@ -56,12 +60,6 @@ impl PostgresLane {
 
     async fn bind(&mut self, def: &TableDef, id: TableId) -> Result<Result<Binding, Misfit>, Stop> {
         let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
-        if def.dialect != Dialect::Postgres {
-            return whole(format!(
-                "changes of a {} source cannot be applied to PostgreSQL by this release; use a {} target",
-                def.dialect, def.dialect
-            ));
-        }
         let doing = "reading the target's catalog";
         let first_time = self.warned.insert(id);
         let mapping = &self.settings.mapping;
@@ -80,6 +78,15 @@ impl PostgresLane {
         if target.name == super::progress::TABLE {
             return whole("rowbridge_progress cannot be written from a source".to_owned());
         }
+        let crossing = cross::needed(def, &mapped, Dialect::Postgres);
+        let source = def;
+        let made_as;
+        let def = if crossing {
+            made_as = cross::made(source, &mapped, Server::Postgres);
+            &made_as
+        } else {
+            source
+        };
         let made = if self.settings.create { create::types(&self.session, def).await } else { Ok(()) };
         let mut found = catalog::load(&self.session, &target).await.map_err(|e| stop(doing, e))?;
         let made = match (made, &found) {
@@ -129,7 +136,8 @@ impl PostgresLane {
                  let nobody else write this table"
             );
         }
-        let bound = catalog::bind(def, &mapped, &found);
+        let bound =
+            if crossing { crossed(source, &mapped, &found) } else { catalog::bind(def, &mapped, &found) };
         if first_time
             && let Ok(binding) = &bound
             && !binding.def.key.is_empty()
@@ -139,6 +147,31 @@ impl PostgresLane {
         }
         Ok(bound)
     }
+}
+
+/// Fits a shape whose values are converted.
+fn crossed(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result<Binding, Misfit> {
+    let find = |name: &str| target.columns.iter().find(|column| column.name == name);
+    let base = |name: &str| {
+        find(name).map(|column| ColumnType::parse(Dialect::Postgres, &column.base_type, None, &[]))
+    };
+    let shape = Conversions::shape(def, mapped, Server::Postgres, |name| {
+        find(name).map(|column| (column.type_name.clone(), None))
+    });
+    let mut binding = catalog::bind(&shape, mapped, target)?;
+    let conversions = Conversions::plan(def, mapped, Server::Postgres, base).map_err(|misfit| {
+        let name = mapped.columns[misfit.column].as_deref().unwrap_or_default();
+        let reason = format!(
+            "{}; run: ALTER TABLE {} ALTER COLUMN {} TYPE {}",
+            misfit.reason,
+            binding.table,
+            ident(name),
+            misfit.wanted.type_name
+        );
+        Misfit { column: Some(def.columns[misfit.column].name.clone()), reason }
+    })?;
+    binding.conversions = Some(conversions);
+    Ok(binding)
 }
 
 fn explain(error: &crate::plan::MapError) -> String {

@@ -6,6 +6,7 @@ use rowbridge_schema::{TableDef, TableName};
 
 use super::session::Session;
 use super::types::{Check, compatible};
+use crate::cross::Conversions;
 use crate::plan::{Equality, MappedTable, Shape};
 
 /// A column of a target table.
@@ -82,6 +83,8 @@ pub(super) struct Binding {
     /// Writable columns of the target that the source does not have, quoted with their types.
     pub(super) extra: Vec<(String, String)>,
     sent: usize,
+    /// How values get into the target's types; `None` between equal ones.
+    pub(super) conversions: Option<Conversions>,
 }
 
 impl Binding {
@@ -349,6 +352,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         overriding,
         extra,
         sent: def.sent_columns().len(),
+        conversions: None,
         columns,
     })
 }

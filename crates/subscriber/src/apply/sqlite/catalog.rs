@@ -2,10 +2,12 @@
 
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::ident;
+use rowbridge_schema::types::{ColumnType, Server};
 use rowbridge_schema::{Classified as _, Dialect, StorageClass, TableDef, TableName, sqlite_type};
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::create;
+use crate::cross::{self, Conversions};
 use crate::plan::{MappedTable, Mapping};
 
 /// A column of the target.
@@ -46,6 +48,8 @@ pub(super) struct Resolved {
     pub(super) rowid: Option<&'static str>,
     /// All columns of the target.
     pub(super) columns: Vec<TargetColumn>,
+    /// How values get into the target's types; `None` between equal ones.
+    pub(super) conversions: Option<Conversions>,
 }
 
 /// Why a source table cannot be written to the target. Permanent until a person acts.
@@ -80,17 +84,19 @@ impl Resolved {
         def: &TableDef,
         create: bool,
     ) -> Result<Self, ResolveError> {
-        if def.dialect != Dialect::Sqlite {
-            let reason = format!(
-                "rows of a {} source cannot be written to SQLite in this release; use a {} target",
-                def.dialect, def.dialect
-            );
-            return Err(misfit(None, reason));
-        }
         let mapped = mapping.table(def).map_err(|error| {
             let hint = error.hint().map(|hint| format!(". {hint}")).unwrap_or_default();
             misfit(None, format!("{error}{hint}"))
         })?;
+        let crossing = cross::needed(def, &mapped, Dialect::Sqlite);
+        let source = def;
+        let made_as;
+        let def = if crossing {
+            made_as = cross::made(source, &mapped, Server::Sqlite);
+            &made_as
+        } else {
+            source
+        };
         let name = mapped.target.name.clone();
         if is_reserved(&name) {
             return Err(misfit(
@@ -118,6 +124,16 @@ impl Resolved {
         }
         let columns = columns(conn, &name)?;
         check_columns(def, &mapped, &name, &columns)?;
+        let crossed;
+        let (def, conversions) = if crossing {
+            let found = |name: &str| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
+            crossed = Conversions::shape(source, &mapped, Server::Sqlite, |name| {
+                found(name).map(|column| (column.declared.clone(), None))
+            });
+            (&crossed, Some(conversions(source, &mapped, &name, &columns)?))
+        } else {
+            (def, None)
+        };
         let key = key(conn, def, &mapped, &name, without_rowid)?;
         let natural: Vec<_> = def.columns.iter().map(|c| sqlite_type::natural_class(&c.type_name)).collect();
         let exact_key = key.iter().all(|column| match column.collation.as_deref() {
@@ -140,6 +156,7 @@ impl Resolved {
             exact_key,
             rowid: if without_rowid { None } else { rowid },
             columns,
+            conversions,
         })
     }
 
@@ -190,6 +207,26 @@ pub(super) fn columns(conn: &Connection, table: &str) -> rusqlite::Result<Vec<Ta
             })
         })?
         .collect()
+}
+
+/// How the source's values get into these columns.
+fn conversions(
+    def: &TableDef,
+    mapped: &MappedTable,
+    table: &str,
+    columns: &[TargetColumn],
+) -> Result<Conversions, ResolveError> {
+    let actual = |name: &str| {
+        let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))?;
+        Some(ColumnType::parse(Dialect::Sqlite, &found.declared, None, &[]))
+    };
+    Conversions::plan(def, mapped, Server::Sqlite, actual).map_err(|refused| {
+        let reason = format!(
+            "{}; make {table:?} at the target anew with this column as {}",
+            refused.reason, refused.wanted.type_name
+        );
+        misfit(Some(&def.columns[refused.column].name), reason)
+    })
 }
 
 fn check_columns(

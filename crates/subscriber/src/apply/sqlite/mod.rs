@@ -41,7 +41,8 @@ use self::session::Session;
 use super::collection;
 use super::decision::{Decision, decide};
 use super::{Applied, ApplyTarget, Progress, TargetLane};
-use crate::plan::{Event, Mapping, Plan, Step, plan};
+use crate::cross;
+use crate::plan::{Event, Mapping, Plan, Step, plan as plan_of};
 
 /// A SQLite file.
 ///
@@ -233,8 +234,14 @@ impl SqliteLane {
         let head = &delivery.head;
         let to = head.to.ok_or(SqliteError::Undefined)?;
         self.row.write(&self.session, &head.source, to)?;
-        let plan = plan(delivery, after);
+        let mut plan = plan_of(delivery, after);
         self.resolve(delivery, &plan, to)?;
+        let conversions = |id: &TableId| self.tables.get(id).and_then(|table| table.conversions.as_ref());
+        let crossing = delivery.tables.keys().filter_map(|id| Some((*id, conversions(id)?))).collect();
+        let converted = cross::convert(delivery, &crossing, after).map_err(Abort::Refused)?;
+        if let Some(converted) = &converted {
+            plan = plan_of(converted, after);
+        }
         let mut writer = Writer::new(&self.session.conn, &self.tables);
         let mut collecting = self.collecting.clone();
         for step in &plan.steps {

@@ -1,5 +1,6 @@
 //! Deliveries against real files.
 
+mod crossing;
 mod guarantees;
 mod model;
 mod tables;
