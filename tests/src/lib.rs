@@ -14,7 +14,9 @@
 
 pub mod compare;
 pub mod config;
+mod files;
 pub mod kills;
+pub mod mariadb;
 pub mod metrics;
 pub mod port;
 pub mod postgres;
