@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod large;
+mod mysql_target;
 mod pgbench;
 mod poolers;
 mod resnapshot;

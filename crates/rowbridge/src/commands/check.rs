@@ -212,8 +212,14 @@ fn finding(subject: &str, fine: bool, found: &str, fix: Option<String>) -> Findi
     let severity = match subject {
         _ if fine => Severity::Ok,
         // Slower, or at odds with what somebody may want, or only needed for tables that are not there yet.
-        "session_replication_role" | "making schemas" | "making tables" | "journal mode" | "trigger" | "engine"
-        | "max_allowed_packet" | "writing rows" => Severity::Warning,
+        "session_replication_role"
+        | "making schemas"
+        | "making tables"
+        | "journal mode"
+        | "trigger"
+        | "engine"
+        | "max_allowed_packet"
+        | "writing rows" => Severity::Warning,
         _ => Severity::Error,
     };
     Finding { severity, what: format!("{subject}: {found}"), fix }

@@ -87,7 +87,7 @@ impl MysqlLane {
         &mut self,
         chunk: &Chunk,
         sent: &[Event<'_>],
-        clear_all: bool,
+        begins: bool,
         position: Position,
     ) -> Result<(), Stop> {
         let doing = "preparing a snapshot's range";
@@ -97,10 +97,15 @@ impl MysqlLane {
         if binding.ignore_deletes {
             return Ok(());
         }
-        if clear_all {
+        if chunk.clear && begins {
             self.session.run(&clear(&binding)).await.map_err(|e| stop(doing, e))?;
         }
-        let Some(range) = chunk.prune.as_ref().filter(|_| !binding.def.key.is_empty()) else { return Ok(()) };
+        if chunk.sweep.is_none() || binding.def.key.is_empty() {
+            return Ok(());
+        }
+        let Some(range) = chunk.prune.as_ref().filter(|_| binding.same_order) else {
+            return self.sweep(&binding, chunk, sent, begins, position).await;
+        };
         let key = &binding.def.key;
         let misfit = |reason: &str| {
             let table = binding.def.name.to_string();
@@ -109,12 +114,6 @@ impl MysqlLane {
         let bounds = [&range.after, &range.upto].into_iter().flatten();
         if chunk.skipped.iter().chain(bounds).any(|texts| texts.len() != key.len()) {
             return Err(misfit("a key of a snapshot's range does not have the columns of the key"));
-        }
-        if !binding.same_order && (range.after.is_some() || range.upto.is_some()) {
-            return Err(misfit(
-                "the target orders the key in another way than the source, so that a range of the source cannot be \
-                 cleared; give the key's columns the source's types and collations, or empty the table first",
-            ));
         }
         let bad = |bad: BadValue| misfit(bad.reason);
         let mut pipe = Pipe::new(&mut self.session);

@@ -73,6 +73,8 @@ pub(super) struct Binding {
     pub(super) columns: Vec<Option<BoundColumn>>,
     /// `` FORCE INDEX (`PRIMARY`)`` with a blank in front: a scan would wait for rows that others have locked.
     pub(super) force_index: String,
+    /// The key's columns as a table of their own would declare them.
+    pub(super) key_types: Vec<String>,
     equality: Vec<Equality>,
     /// The key's texts do not say which keys are equal, so that changes are applied one by one.
     inexact: bool,
@@ -402,6 +404,17 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
     // An index over the key and more is met only by rows that have the key.
     let unique_besides = target.unique.iter().any(|index| !(index.whole && covers(index)));
     let equality: Option<Vec<_>> = key.iter().map(|column| column.equality()).collect();
+    let key_types = key
+        .iter()
+        .map(|column| {
+            let collation =
+                column.collation.as_ref().map(|name| format!(" COLLATE {name}")).unwrap_or_default();
+            let type_name = TypeName::parse(&column.type_text).map(|name| name.sql()).unwrap_or_default();
+            // Without a default of its own, a TIMESTAMP may get one that the server sets.
+            let default = if type_name.starts_with("timestamp") { " DEFAULT 0" } else { "" };
+            format!("{} {type_name}{collation} NOT NULL{default}", ident(&column.name))
+        })
+        .collect();
     let same_order = def.key.iter().zip(&key).all(|(&k, found)| {
         let Some(source) = def.columns.get(usize::from(k)) else { return false };
         let families = [source.type_name.as_str(), found.type_text.as_str()]
@@ -441,6 +454,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         inexact: equality.is_none(),
         equality: equality.unwrap_or_default(),
         same_order,
+        key_types,
         // Only a source of this kind may keep its cascades to itself.
         linked: target.linked && def.dialect == Dialect::Mysql,
         triggers: target.triggers,

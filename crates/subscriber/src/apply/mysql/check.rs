@@ -5,11 +5,12 @@ use rowbridge_schema::{StreamName, TableName};
 
 use super::MysqlTarget;
 use super::bind::SYSTEM;
+use super::collect;
 use super::error::{MysqlError, failed};
 use super::progress::{TABLE, create_sql, exists, place};
 use super::session::{Flavor, Session};
 use super::statement::{ident, qualified, text};
-use crate::apply::CheckItem;
+use crate::apply::{CheckItem, collection};
 
 /// Smallest `max_allowed_packet` that leaves room for rows as large as a delivery.
 const GOOD_PACKET: usize = 64 << 20;
@@ -187,6 +188,20 @@ impl MysqlTarget {
                 statements.join("; ")
             }),
         );
+        item(
+            "re-snapshots",
+            may_make,
+            match may_make {
+                true => "may collect keys in tables of their own".into(),
+                false => format!(
+                    "tables whose keys order differently at the source need a table meanwhile, which {user} may not make"
+                ),
+            },
+            (!may_make).then(|| {
+                let place = format!("{}.*", ident(progress.schema.as_deref().unwrap_or_default()));
+                format!("GRANT CREATE, DROP ON {place} TO {account}")
+            }),
+        );
         if self.settings.create {
             item(
                 "making tables",
@@ -258,8 +273,8 @@ impl MysqlTarget {
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
-    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
+    /// What Rowbridge made for itself in the target: the progress of these streams, the keys that their unfinished
+    /// re-snapshots have met, and the table that holds progress when no other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
     /// No connection, or a statement that the server refuses; nothing is removed then.
@@ -271,8 +286,21 @@ impl MysqlTarget {
 
 async fn remove(session: &mut Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, Error> {
     let progress = place(session);
+    let mut made = Vec::new();
+    for stream in streams {
+        let mut names: Vec<_> =
+            collect::tables(session, &progress, &collection::of_stream(stream)).await?.into_iter().collect();
+        names.sort();
+        for name in names {
+            let table = collect::beside(&progress, &name);
+            if run {
+                session.run(&format!("DROP TABLE {table}")).await?;
+            }
+            made.push(format!("table {table}"));
+        }
+    }
     if !exists(session, &progress).await? {
-        return Ok(Vec::new());
+        return Ok(made);
     }
     let table = qualified(&progress);
     if run {
@@ -282,11 +310,8 @@ async fn remove(session: &mut Session, streams: &[StreamName], run: bool) -> Res
     let lanes: Vec<(String, String)> =
         session.query(&format!("SELECT stream, endpoint FROM {table} ORDER BY 1, 2")).await?;
     let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
-    let mut made: Vec<String> = lanes
-        .iter()
-        .filter(|(stream, _)| is_ours(stream))
-        .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
-        .collect();
+    let ours = lanes.iter().filter(|(stream, _)| is_ours(stream));
+    made.extend(ours.map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}")));
     let all = lanes.iter().all(|(stream, _)| is_ours(stream));
     let own_database = session.database.is_none();
     if all {

@@ -63,6 +63,15 @@ pub enum MysqlError {
         #[source]
         source: Error,
     },
+    /// A re-snapshot needs a table for its keys, which may not be made.
+    #[error("the table that a re-snapshot needs for its keys cannot be made")]
+    Collection {
+        /// The statement.
+        sql: String,
+        /// The driver's error.
+        #[source]
+        source: Error,
+    },
     /// The progress row holds something that is no position.
     #[error("the progress row of {stream}/{endpoint} holds no position")]
     ProgressRow {
@@ -122,6 +131,7 @@ impl Classified for MysqlError {
             | Self::Pooler { .. }
             | Self::Version { .. }
             | Self::ProgressTable { .. }
+            | Self::Collection { .. }
             | Self::ProgressRow { .. }
             | Self::Refused { .. }
             | Self::Mapping(_)
@@ -142,6 +152,9 @@ impl Classified for MysqlError {
             }
             Self::Version { .. } => Some("Upgrade to MySQL 8.0 or MariaDB 10.6 at least.".into()),
             Self::ProgressTable { sql, .. } => Some(format!("Run as a privileged user: {sql}")),
+            Self::Collection { .. } => Some(
+                "Grant the user CREATE and DROP on the database that holds rowbridge_progress.".into(),
+            ),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
             Self::Refused { source, .. } if is_denied(source) => Some(
                 "Grant the user SELECT, INSERT, UPDATE and DELETE on the tables that it writes; `rowbridge check` \

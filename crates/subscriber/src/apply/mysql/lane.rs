@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::Settings;
 use super::catalog::Binding;
+use super::collect::Collecting;
 use super::error::{DEADLOCK, LOCK_WAIT, MysqlError, Verdict, code, failed, verdict};
 use super::pipe::{Halt, Pipe, Purpose};
 use super::progress::ProgressRow;
@@ -41,7 +42,7 @@ const DEADLOCK_RETRIES: u32 = 3;
 pub struct MysqlLane {
     pub(super) session: Session,
     pub(super) settings: Arc<Settings>,
-    row: ProgressRow,
+    pub(super) row: ProgressRow,
     pub(super) bindings: HashMap<TableId, Arc<Binding>>,
     pub(super) bound_at: Instant,
     /// Tables linked by foreign keys that act, as of `bound_at`.
@@ -50,6 +51,10 @@ pub struct MysqlLane {
     pub(super) warned: HashSet<TableId>,
     /// Tables where an INSERT met a row that was there, and for how many tries they go without.
     distrusted: HashMap<TableId, u32>,
+    /// Tables that collect keys for a re-snapshot, by name; `None` when that has to be looked up.
+    pub(super) collecting: Option<HashSet<String>>,
+    /// Those to drop after the open transaction.
+    pub(super) drops: Vec<String>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
@@ -166,6 +171,19 @@ async fn write_rows(
     Ok(())
 }
 
+/// One try less that these tables go without plain INSERTs.
+fn count_down(distrusted: &mut HashMap<TableId, u32>, events: &[Event<'_>]) {
+    if distrusted.is_empty() {
+        return;
+    }
+    let tables: HashSet<TableId> = events.iter().map(|event| event.table).collect();
+    for table in tables {
+        if let Some(tries) = distrusted.get_mut(&table) {
+            *tries = tries.saturating_sub(1);
+        }
+    }
+}
+
 impl MysqlLane {
     pub(super) async fn open(
         settings: Arc<Settings>,
@@ -174,6 +192,7 @@ impl MysqlLane {
     ) -> Result<Self, MysqlError> {
         row.create_table(&mut session).await?;
         let committed = row.read(&mut session, false).await?;
+        let collecting = Some(row.collecting(&mut session).await?);
         Ok(Self {
             session,
             settings,
@@ -183,6 +202,8 @@ impl MysqlLane {
             linked: None,
             warned: HashSet::new(),
             distrusted: HashMap::new(),
+            collecting,
+            drops: Vec::new(),
             committed,
             staged: None,
         })
@@ -190,6 +211,8 @@ impl MysqlLane {
 
     async fn abandon(&mut self) -> Result<(), MysqlError> {
         self.staged = None;
+        self.collecting = None;
+        self.drops.clear();
         let sql = format!(
             "ROLLBACK; SET sql_mode = '{STRICT}', foreign_key_checks = 0; {}",
             ProgressRow::patient(&self.session)
@@ -204,6 +227,7 @@ impl MysqlLane {
     /// The set form of everything in one round trip, as far as it fits one.
     async fn quickly(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Outcome, Stop> {
         let Some(stored) = self.committed.clone() else { return Ok(Outcome::Careful) };
+        let Some(open) = &self.collecting else { return Ok(Outcome::Careful) };
         if delivery.head.open || stored.source != delivery.head.source {
             return Ok(Outcome::Careful);
         }
@@ -213,7 +237,8 @@ impl MysqlLane {
             [Step::Rows(events)] => events,
             _ => return Ok(Outcome::Careful),
         };
-        self.count_down(events);
+        count_down(&mut self.distrusted, events);
+        let collecting = Collecting { row: &self.row, open };
         let patient = ProgressRow::patient(&self.session);
         let mut pipe = Pipe::new(&mut self.session);
         ProgressRow::begin_in(&mut pipe);
@@ -221,6 +246,7 @@ impl MysqlLane {
         pipe.control(&patient);
         let written: Result<(), RowsError> = async {
             write_rows(&mut pipe, &self.bindings, &self.distrusted, events, true).await?;
+            collecting.collect(&mut pipe, &self.bindings, events).await?;
             if pipe.expects() {
                 pipe.flush().await?;
             }
@@ -265,18 +291,6 @@ impl MysqlLane {
         self.distrusted.extend(events.iter().map(|event| (event.table, WITHOUT_TRUST)));
     }
 
-    fn count_down(&mut self, events: &[Event<'_>]) {
-        if self.distrusted.is_empty() {
-            return;
-        }
-        let tables: HashSet<TableId> = events.iter().map(|event| event.table).collect();
-        for table in tables {
-            if let Some(tries) = self.distrusted.get_mut(&table) {
-                *tries = tries.saturating_sub(1);
-            }
-        }
-    }
-
     /// The careful way. The transaction is open when it fails; the caller rolls back.
     async fn carefully(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Applied, Stop> {
         let head = &delivery.head;
@@ -286,12 +300,16 @@ impl MysqlLane {
             Some(staged) => Some(staged),
             None => {
                 self.session.run(&ProgressRow::begin()).await.map_err(|e| stop(doing, e))?;
+                let believed = self.committed.clone();
                 let mut stored = self.row.read(&mut self.session, true).await?;
                 if stored.is_none()
                     && matches!(decide(None, head), Decision::Apply(_))
                     && !self.row.insert(&mut self.session, &head.source, to).await?
                 {
                     stored = self.row.read(&mut self.session, true).await?;
+                }
+                if self.collecting.is_none() || stored != believed {
+                    self.collecting = Some(self.row.collecting(&mut self.session).await?);
                 }
                 self.committed = stored.clone();
                 stored
@@ -314,10 +332,13 @@ impl MysqlLane {
         let plan = plan(delivery, after);
         for step in &plan.steps {
             match step {
-                Step::Rows(events) => self.rows(events).await?,
+                Step::Rows(events) => {
+                    self.rows(events).await?;
+                    self.collect(events).await?;
+                }
                 Step::Truncate { tables, position } => self.truncate(delivery, tables, *position).await?,
-                Step::Chunk { chunk, sent, clear, position } => {
-                    self.chunk(chunk, sent, *clear, *position).await?;
+                Step::Chunk { chunk, sent, begins, position } => {
+                    self.chunk(chunk, sent, *begins, *position).await?;
                 }
             }
         }
@@ -330,6 +351,7 @@ impl MysqlLane {
         self.session.run("COMMIT").await.map_err(|e| stop("committing", e))?;
         self.staged = None;
         self.committed = Some(reached);
+        self.drop_collections().await?;
         Ok(Applied::Committed { position: to, changes: plan.changes })
     }
 
@@ -377,7 +399,7 @@ impl MysqlLane {
         if events.is_empty() {
             return Ok(());
         }
-        self.count_down(events);
+        count_down(&mut self.distrusted, events);
         self.session.run("SAVEPOINT rowbridge").await.map_err(|e| stop("applying rows", e))?;
         for trusting in [true, false] {
             match self.as_sets(events, trusting).await {
@@ -439,7 +461,11 @@ impl TargetLane for MysqlLane {
         if self.staged.is_some() {
             self.abandon().await?;
         }
+        let believed = self.committed.clone();
         self.committed = self.row.read(&mut self.session, false).await?;
+        if self.committed != believed {
+            self.collecting = None;
+        }
         Ok(self.committed.clone())
     }
 
@@ -453,7 +479,11 @@ impl TargetLane for MysqlLane {
         }
         if !goes_on && matches!(decide(self.committed.as_ref(), head), Decision::Answer(_)) {
             // What is remembered may be older than the target: only the target itself gives an answer.
+            let believed = self.committed.clone();
             self.committed = self.row.read(&mut self.session, false).await?;
+            if self.committed != believed {
+                self.collecting = None;
+            }
             if let Decision::Answer(answer) = decide(self.committed.as_ref(), head) {
                 return Ok(answer);
             }

@@ -5,6 +5,7 @@ mod bind;
 mod catalog;
 mod check;
 mod collation;
+mod collect;
 mod create;
 mod error;
 mod lane;

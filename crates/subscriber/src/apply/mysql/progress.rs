@@ -47,6 +47,21 @@ impl ProgressRow {
         }
     }
 
+    /// One of our other tables, quoted.
+    pub(super) fn beside(&self, name: &str) -> String {
+        super::collect::beside(&self.table, name)
+    }
+
+    /// The stream's tables that collect keys now.
+    pub(super) async fn collecting(
+        &self,
+        session: &mut Session,
+    ) -> Result<std::collections::HashSet<String>, MysqlError> {
+        let prefix = crate::apply::collection::of_stream(&self.stream);
+        let found = super::collect::tables(session, &self.table, &prefix).await;
+        found.map_err(|e| failed("looking for a re-snapshot", e))
+    }
+
     /// Begins the transaction in which the lane's row is taken. Whatever was open is undone: the server would commit it.
     pub(super) fn begin() -> String {
         format!("ROLLBACK;SET innodb_lock_wait_timeout = {LOCK_SECONDS};START TRANSACTION")
