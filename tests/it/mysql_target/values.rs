@@ -51,13 +51,6 @@ const TYPES: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-fn sql_of(type_name: &str) -> String {
-    // Charset of its own, so that the server's default does not matter.
-    let textual =
-        ["char", "varchar", "longtext", "enum", "set"].contains(&type_name.split('(').next().unwrap());
-    if textual { format!("{type_name} COLLATE utf8mb4_general_ci") } else { type_name.to_owned() }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_arrives_and_is_found_again() {
     Bed::each("SET sql_mode = ''; CREATE TABLE t (x INT)", async |mut bed| {

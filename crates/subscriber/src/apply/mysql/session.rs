@@ -220,10 +220,12 @@ impl Session {
             Ok(result) => result,
             Err(error) => return (done, Some(error)),
         };
-        for last in (1..=count).map(|n| n == count) {
-            done.push(Done { rows: result.affected_rows(), warnings: result.warnings() });
-            if !last && let Err(error) = result.next().await {
-                return (done, Some(error));
+        for _ in 0..count {
+            // The driver keeps an error of any statement but the first until its result is asked for.
+            let this = Done { rows: result.affected_rows(), warnings: result.warnings() };
+            match result.next().await {
+                Ok(_) => done.push(this),
+                Err(error) => return (done, Some(error)),
             }
         }
         let rest = result.drop_result().await;

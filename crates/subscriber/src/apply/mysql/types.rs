@@ -530,6 +530,10 @@ fn float(text: &str, single: bool, scale: Option<u32>, unsigned: bool) -> Result
 
 /// A literal with an exponent is a double and read to the nearest one, which is the one that was printed.
 fn push_float(value: f64, out: &mut Vec<u8>) {
+    if value == 0.0 && value.is_sign_negative() {
+        // The minus of a literal is an operator, and loses the sign of zero. That of a text is read with it.
+        return quote(b"-0", out);
+    }
     out.extend_from_slice(format!("{value:e}").as_bytes());
 }
 
@@ -699,7 +703,7 @@ mod tests {
             assert_eq!(literal(target, text).as_deref(), Ok(expected), "{target} {text}");
         };
         is("double", "0.1", "1e-1");
-        is("double", "-0", "-0e0");
+        is("double", "-0", "'-0'");
         is("bit(4)", "0101", "5");
         is("year", "0000", "0");
         is("timestamp(3)", "2024-01-31 23:59:59.120+00", "'2024-01-31 23:59:59.120'");
