@@ -15,6 +15,7 @@ mod harness;
 mod hostile;
 mod large;
 mod mysql;
+mod mysql_target;
 mod pgbench;
 mod poolers;
 mod resnapshot;

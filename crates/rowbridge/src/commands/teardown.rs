@@ -87,6 +87,10 @@ async fn teardown_target(subscriber: &SubscriberConfig, run: bool) -> Result<Vec
             .teardown(&streams, run)
             .await
             .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
+        (Target::Mysql(target), _) => target
+            .teardown(&streams, run)
+            .await
+            .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
         // A file that is not there holds nothing.
         (Target::Sqlite(_), DatabaseUrl::Sqlite(path)) if !path.exists() => Ok(Vec::new()),
         (Target::Sqlite(target), _) => target
