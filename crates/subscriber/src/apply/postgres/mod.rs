@@ -15,6 +15,7 @@ mod set;
 mod settle;
 mod statement;
 mod types;
+mod watch;
 
 use std::sync::Arc;
 
