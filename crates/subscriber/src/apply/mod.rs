@@ -2,6 +2,7 @@
 
 mod decision;
 pub mod postgres;
+mod remains;
 pub mod sqlite;
 
 use std::future::Future;

@@ -158,6 +158,7 @@ impl Classified for PostgresError {
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                     Some("Grant CONNECT on the database to the user in source.url.".to_owned())
                 }
+                None => Some("Start the server, or correct host and port in source.url.".to_owned()),
                 _ => None,
             },
             Self::SlotInUse { .. } => {

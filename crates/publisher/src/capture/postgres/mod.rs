@@ -323,6 +323,12 @@ impl PostgresCapture {
                 // Another table: it is sent as a new one.
                 self.sent.remove(name);
             }
+            let before = self.catalog.tables.get(name).filter(|before| before.oid == now.oid);
+            if let Some(column) = before.and_then(|before| now.replaced_column(before)) {
+                tracing::info!(table = %name, %column, "a column was dropped and added anew: the table is sent again");
+                self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
+                self.sent.insert(name.clone(), state::columns(&now.def));
+            }
             self.has_columns(&now.def, state::columns(&now.def));
         }
         for (oid, root) in &self.catalog.roots {

@@ -7,6 +7,7 @@ use super::PostgresTarget;
 use super::error::{PostgresError, failed};
 use super::progress::{TABLE, create_sql};
 use crate::apply::CheckItem;
+use crate::apply::remains::Remains;
 
 impl PostgresTarget {
     /// Connects and looks at settings and privileges. Changes nothing.
@@ -129,16 +130,7 @@ impl PostgresTarget {
             .await
             .map_err(|e| failed(doing, e))?;
         let lanes: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
-        let mut made: Vec<String> = lanes
-            .iter()
-            .filter(|(stream, _)| is_ours(stream))
-            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
-            .collect();
-        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
-        if all {
-            made.push(format!("table {table}"));
-        }
+        let Remains { listed, all } = Remains::new(&lanes, streams, &table);
         if run {
             let names: Vec<_> = streams.iter().map(|stream| format!("'{stream}'")).collect();
             let remove = match all {
@@ -148,6 +140,6 @@ impl PostgresTarget {
             };
             session.batch(&remove).await.map_err(|e| failed(doing, e))?;
         }
-        Ok(made)
+        Ok(listed)
     }
 }

@@ -10,7 +10,7 @@ use crate::plan::MapError;
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// No connection, or it was lost.
-    #[error("no connection to PostgreSQL at {address}")]
+    #[error("no connection to PostgreSQL at {address}: {}", causes(.source))]
     Connect {
         /// Host and port.
         address: String,
@@ -19,7 +19,7 @@ pub enum PostgresError {
         source: tokio_postgres::Error,
     },
     /// Wrong role, password or database: a person has to act.
-    #[error("PostgreSQL at {address} refuses {user}")]
+    #[error("PostgreSQL at {address} refuses {user}: {}", causes(.source))]
     Login {
         /// Host and port.
         address: String,
@@ -221,6 +221,18 @@ pub(super) fn names_missing(error: &tokio_postgres::Error) -> bool {
         SqlState::INVALID_SCHEMA_NAME,
     ];
     error.code().is_some_and(|code| missing.contains(code))
+}
+
+/// Why there is no session: no statement was sent yet, so that no value can be in it.
+fn causes(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return db.message().to_owned();
+    }
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
 }
 
 /// Wraps an error that is no verdict on the data.
