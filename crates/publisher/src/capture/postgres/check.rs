@@ -40,8 +40,8 @@ async fn look(
     findings.push(Finding::ok(format!("connected to {} as {}", connector.url.host, connector.url.user)));
     setup::preflight(&client).await?;
     findings.push(Finding::ok("wal_level is logical, and the role may replicate"));
-    super::refuse_pooler(&client).await?;
-    let mut walsender = Walsender::connect(&super::connect_options(connector)?).await?;
+    super::client::refuse_pooler(&client).await?;
+    let mut walsender = Walsender::connect(&super::client::connect_options(connector)?).await?;
     let system = walsender.identify_system().await?;
     walsender.close().await;
     findings.push(Finding::ok(format!(
