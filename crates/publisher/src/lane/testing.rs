@@ -19,13 +19,7 @@ pub(super) fn at(commit: u64, ordinal: u64) -> Position {
 
 /// A table with one text column.
 pub(super) fn table(name: &str) -> Arc<TableRef> {
-    let column = Column {
-        name: "id".to_owned(),
-        type_name: "text".to_owned(),
-        not_null: true,
-        generated: None,
-        collation: None,
-    };
+    let column = Column { not_null: true, ..Column::new("id", "text") };
     Arc::new(TableRef::new(&TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", name),

@@ -302,13 +302,7 @@ mod tests {
     use super::*;
 
     fn table(columns: &[(&str, i16)]) -> CatalogTable {
-        let column = |(name, _): &(&str, i16)| Column {
-            name: (*name).to_owned(),
-            type_name: "text".to_owned(),
-            not_null: false,
-            generated: None,
-            collation: None,
-        };
+        let column = |(name, _): &(&str, i16)| Column::new(*name, "text");
         CatalogTable {
             oid: 1,
             def: TableDef {

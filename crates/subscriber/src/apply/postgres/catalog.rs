@@ -444,13 +444,7 @@ mod tests {
     }
 
     fn def() -> TableDef {
-        let column = |name: &str, type_name: &str| Column {
-            name: name.into(),
-            type_name: type_name.into(),
-            not_null: false,
-            generated: None,
-            collation: None,
-        };
+        let column = |name: &str, type_name: &str| Column::new(name, type_name);
         TableDef {
             dialect: Dialect::Postgres,
             name: TableName::new("public", "t"),

@@ -28,14 +28,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
     ("statement_timeout", "0"),
-    ("lock_timeout", "60s"),
+    ("lock_timeout", "20s"),
     ("idle_in_transaction_session_timeout", "0"),
     ("xmloption", "content"),
 ];
 
 /// The session's `lock_timeout`: how long rows and objects wait for another session of the target. Long enough for the
-/// target's own work, short enough that a forgotten transaction is named and does not hold up what we hold meanwhile.
-pub(super) const LOCK_WAIT_SECONDS: u64 = 60;
+/// target's own work; below the publisher's default timeout, so that its operator is told what is in the way.
+pub(super) const LOCK_WAIT_SECONDS: u64 = 20;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
