@@ -118,11 +118,11 @@ async fn publications(
         .map_err(|source| PostgresError::query("read privileges", source))?;
     let statements = format!("{};", plan.statements.join("; "));
     findings.push(if owned {
-        Finding::ok(format!("the publications will be made at the first start: {statements}"))
+        Finding::ok(format!("the publications will be made at the first start: `{statements}`"))
     } else {
         Finding::error(
             "the publications must be made, and this role may not make them",
-            format!("Run as the owner of the tables: {statements}"),
+            format!("Run as the owner of the tables: `{statements}`"),
         )
     });
     Ok(())
