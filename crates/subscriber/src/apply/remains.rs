@@ -12,14 +12,20 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// Sorts out `lanes` (stream and endpoint), which are all that `table` holds.
-    pub(super) fn new(lanes: &[(String, String)], streams: &[StreamName], table: &str) -> Self {
+    /// Sorts out `lanes` (stream and endpoint), which are all that `table` holds; `others` belong to the streams.
+    pub(super) fn new(
+        lanes: &[(String, String)],
+        streams: &[StreamName],
+        others: impl IntoIterator<Item = String>,
+        table: &str,
+    ) -> Self {
         let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
         let mut listed: Vec<String> = lanes
             .iter()
             .filter(|(stream, _)| is_ours(stream))
             .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
             .collect();
+        listed.extend(others);
         let all = lanes.iter().all(|(stream, _)| is_ours(stream));
         if all {
             listed.push(format!("table {table}"));
@@ -36,9 +42,9 @@ mod tests {
     fn the_table_goes_with_its_last_lane_and_others_stay() {
         let streams = ["shop".parse().unwrap()];
         let lane = |stream: &str| (stream.to_owned(), "copy".to_owned());
-        let ours = Remains::new(&[lane("shop")], &streams, "t");
+        let ours = Remains::new(&[lane("shop")], &streams, [], "t");
         assert_eq!((ours.all, ours.listed.len()), (true, 2), "{ours:?}");
-        let shared = Remains::new(&[lane("shop"), lane("erp")], &streams, "t");
+        let shared = Remains::new(&[lane("shop"), lane("erp")], &streams, [], "t");
         assert_eq!(
             (shared.all, &shared.listed[..]),
             (false, &["progress of stream shop, endpoint copy".to_owned()][..])
