@@ -271,29 +271,19 @@ async fn object_that_the_target_lacks() {
 async fn object_that_the_target_lacks_in_a_large_transaction() {
     let pair = Pair::prepare(PairOptions::postgres()).await;
     pair.source_execute(
-        "CREATE TYPE mood AS ENUM ('old'); CREATE TABLE m (id int PRIMARY KEY, mood mood);
-         CREATE TABLE t (id int PRIMARY KEY, c regclass, pad text); INSERT INTO m VALUES (1, 'old');
+        "CREATE TABLE t (id int PRIMARY KEY, c regclass, pad text); INSERT INTO t VALUES (0, NULL, NULL);
          CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u ()",
     )
     .await;
     pair.start().await;
-    pair.wait_equal(&["public.t", "public.m"]).await;
-    let large = |from: i32| {
-        format!(
-            "INSERT INTO t SELECT i, NULL, repeat('x', 1000) FROM generate_series({from}, {from} + 9999) i"
-        )
-    };
-    pair.source_execute("ALTER TYPE mood ADD VALUE 'new'").await;
-    // A label cannot be used in the transaction that adds it.
-    pair.source_execute(&format!("BEGIN; {}; INSERT INTO m VALUES (2, 'new'); COMMIT", large(1))).await;
-    pair.wait_equal(&["public.t", "public.m"]).await;
-    pair.source_execute(&format!(
-        "BEGIN; {}; INSERT INTO t VALUES (77777, 'elsewhere.u', NULL); COMMIT",
-        large(20_000)
-    ))
+    pair.wait_equal(&["public.t"]).await;
+    pair.source_execute(
+        "BEGIN; INSERT INTO t SELECT i, NULL, repeat('x', 1000) FROM generate_series(1, 10000) i;
+         INSERT INTO t VALUES (77777, 'elsewhere.u', NULL); COMMIT",
+    )
     .await;
     super::faults::not_ready(&pair, &["halted", "public.t", "id=77777", "elsewhere"]).await;
     pair.target_execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u ()").await;
     pair.publisher().restart().await;
-    pair.wait_equal(&["public.t", "public.m"]).await;
+    pair.wait_equal(&["public.t"]).await;
 }

@@ -98,6 +98,8 @@ pub struct PostgresCapture {
     reread: bool,
     /// Tables to look up again, because they became or ceased to be partitions.
     moved: Vec<u32>,
+    /// A transaction that made `pending` necessary and that a snapshot may not see yet.
+    unseen: Option<u32>,
     /// What the catalog is being asked.
     asking: Option<Question>,
     transaction: Option<Transaction>,
@@ -185,6 +187,7 @@ impl PostgresCapture {
             announced: None,
             reread: false,
             moved: Vec::new(),
+            unseen: None,
             asking: None,
             transaction: None,
             watched: Vec::new(),
@@ -307,6 +310,7 @@ impl PostgresCapture {
                         tracing::info!(table = %root, "a partition was truncated: the table is sent again");
                         self.pending
                             .push_back(Captured::TableAdded { def: relation.def.clone(), resync: true });
+                        self.unseen = Some(transaction.xid());
                     }
                 }
             }
@@ -362,6 +366,12 @@ impl Capture for PostgresCapture {
                     self.resolved(answered?);
                     continue;
                 }
+                Some(Question::Visible(task)) => {
+                    let answered = answer(task).await;
+                    self.asking = None;
+                    answered?;
+                    continue;
+                }
                 None => {}
             }
             if self.announced.is_none() {
@@ -369,6 +379,12 @@ impl Capture for PostgresCapture {
             }
             if let Some(announced) = self.announced.clone() {
                 self.ask_relation(announced);
+                continue;
+            }
+            if self.transaction.is_none()
+                && let Some(xid) = self.unseen.take()
+            {
+                self.ask_visible(xid);
                 continue;
             }
             // Between transactions only: what waits here belongs behind what was captured before it.

@@ -12,6 +12,7 @@ use super::catalog::{self, Catalog};
 use super::error::PostgresError;
 use super::relation::{self, Announced, Relation, Resolved};
 use super::setup::{self, PublicationPlan};
+use super::transaction::Transaction;
 use super::{CATALOG_INTERVAL, PostgresCapture};
 use crate::capture::Captured;
 use crate::state::{self, SentColumns};
@@ -19,11 +20,15 @@ use crate::state::{self, SentColumns};
 /// How long the catalog may take; the stream waits meanwhile. Seconds are much even with very many tables.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// A commit is visible to others microseconds after it was shipped, or when the synchronous standby has it.
+const VISIBLE_POLL: Duration = Duration::from_millis(2);
+
 /// A question to the catalog. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
 /// for the stream, and a question that began anew each time would never be answered.
 pub(super) enum Question {
     Catalog(JoinHandle<Result<(Catalog, PublicationPlan), PostgresError>>),
     Relation(JoinHandle<Result<Resolved, PostgresError>>),
+    Visible(JoinHandle<Result<(), PostgresError>>),
 }
 
 /// Cancel safe: the task goes on.
@@ -90,8 +95,30 @@ impl PostgresCapture {
         if self.sent.get(&def.name).is_some_and(|sent| state::values_changed(sent, &columns)) {
             tracing::info!(table = %def.name, "columns changed: the table is sent again");
             self.pending.push_back(Captured::TableAdded { def: def.clone(), resync: true });
+            self.unseen = self.transaction.as_ref().map(Transaction::xid).or(self.unseen);
         }
         self.sent.insert(def.name.clone(), columns);
+    }
+
+    /// Waits until a snapshot sees the transaction: a commit is shipped before it is visible to others, and rows that were
+    /// read in between would be those from before the ALTER, whose rewrite is not in the stream.
+    pub(super) fn ask_visible(&mut self, xid: u32) {
+        let sql = Arc::clone(&self.sql);
+        self.asking = Some(Question::Visible(ask(async move {
+            // A transaction gives up the lock on its own id after it has become visible. Anybody may look.
+            let open = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks
+                        WHERE locktype = 'transactionid' AND transactionid = $1::text::pg_catalog.xid)";
+            let failed = |source| PostgresError::query("wait for a commit", source);
+            while sql
+                .query_one(open, &[&xid.to_string()])
+                .await
+                .and_then(|row| row.try_get(0))
+                .map_err(failed)?
+            {
+                tokio::time::sleep(VISIBLE_POLL).await;
+            }
+            Ok(())
+        })));
     }
 
     /// Asks for the whole catalog and brings the publications in line with it.
@@ -158,9 +185,14 @@ impl PostgresCapture {
         for (oid, root) in &self.catalog.roots {
             catalog.roots.entry(*oid).or_insert_with(|| root.clone());
         }
-        // Rows of a table that was attached or detached belong elsewhere from now on.
+        // Rows of a table that was attached or detached belong elsewhere from now on; a new label of an enum is not
+        // announced in the stream.
         let elsewhere = |oid: &u32, known: &Option<Relation>| {
-            catalog.roots.get(oid) != known.as_ref().map(|relation| &relation.def.name)
+            let root = catalog.roots.get(oid);
+            let types = root.and_then(|name| catalog.tables.get(name)).map(|table| &table.def.types);
+            let known = known.as_ref().map(|relation| &relation.def);
+            root != known.map(|def| &def.name)
+                || types.is_some_and(|types| known.is_some_and(|def| def.types != *types))
         };
         self.moved =
             self.relations.iter().filter(|(oid, known)| elsewhere(oid, known)).map(|(oid, _)| *oid).collect();

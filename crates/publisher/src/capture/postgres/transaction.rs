@@ -164,6 +164,11 @@ impl Transaction {
         self.changed.extend(keys.into_iter().map(|key| ChangedKey { table: table.clone(), key, partial }));
     }
 
+    /// Transaction id, without its epoch.
+    pub(super) fn xid(&self) -> u32 {
+        self.xid
+    }
+
     /// Changes seen so far.
     pub(super) fn changes(&self) -> u64 {
         self.ordinal
