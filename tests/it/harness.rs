@@ -205,6 +205,47 @@ fn sqlite_oracle_sees_storage_class_bits_and_tables() {
 }
 
 #[tokio::test]
+async fn proxy_passes_refuses_and_cuts() {
+    let receiver = Receiver::accepting();
+    let proxy = Proxy::to_port(receiver.port());
+    let url = format!("http://127.0.0.1:{}/x", proxy.port());
+    let post = || async { Forged::signed(&secret(1), "msg_1", "hello").post(&url).await };
+    assert_eq!(post().await.unwrap().status, 204);
+    assert!(proxy.stats().up_bytes > 100 && proxy.stats().connections == 1, "{:?}", proxy.stats());
+
+    proxy.set_mode(Mode::Refuse).await;
+    let refused = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    proxy.set_mode(Mode::Pass).await;
+    assert_eq!(post().await.unwrap().status, 204);
+
+    // The request takes effect, its answer is lost, once.
+    let before = receiver.requests().len();
+    proxy.cut_after(Direction::Down, 0);
+    assert!(post().await.is_err());
+    assert_eq!(receiver.requests().len(), before + 1);
+    assert_eq!(post().await.unwrap().status, 204);
+
+    // A cut in the middle of a body: the receiver never sees a whole request.
+    let before = receiver.requests().len();
+    proxy.cut_after(Direction::Up, 20_000);
+    let up_bytes = proxy.stats().up_bytes;
+    assert!(Forged::signed(&secret(1), "msg_1", vec![b'x'; 100_000]).post(&url).await.is_err());
+    assert_eq!(proxy.stats().up_bytes, up_bytes + 20_000);
+    assert_eq!(receiver.requests().len(), before);
+
+    // The end of a connection reaches its client before the proxy counts it.
+    proxy.wait_stats(DEADLINE, |stats| stats.open == 0).await;
+    let mut idle = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    proxy.wait_stats(DEADLINE, |stats| stats.open == 1).await;
+    let cuts = proxy.stats().cuts;
+    proxy.cut();
+    let error = tokio::io::AsyncReadExt::read(&mut idle, &mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    proxy.wait_stats(DEADLINE, |stats| stats.cuts == cuts + 1 && stats.open == 0).await;
+}
+
+#[tokio::test]
 async fn proxy_stalls_delays_and_throttles() {
     let receiver = Receiver::accepting();
     let proxy = Proxy::to_port(receiver.port());
