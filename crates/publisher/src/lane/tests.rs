@@ -1,3 +1,7 @@
+mod chunks;
+mod halted;
+mod line;
+
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -63,6 +67,15 @@ fn run(config: LaneConfig, journal: &Arc<MemoryJournal>) -> Running {
     let (lane, handle) = Lane::new(config, Arc::clone(journal), None, &metrics).unwrap();
     let (stop, stopped) = watch::channel(false);
     Running { handle, stop, task: tokio::spawn(lane.run(stopped)), registry }
+}
+
+/// Returns when a lane that began now, with nothing to do but to speak up when it is idle, has done so three times. One
+/// with the same timing that began earlier and has not spoken until then keeps silent.
+async fn an_idle_lane_has_spoken(timing: Timing) {
+    let target = Target::start().await;
+    let lane = run(LaneConfig { timing, ..config(&target) }, &MemoryJournal::new());
+    target.until(|state| state.seen.len() > 3).await;
+    lane.stop().await;
 }
 
 fn commits(positions: &[Position]) -> Vec<u64> {
@@ -245,13 +258,15 @@ async fn one_request_is_in_flight_and_batches_grow_meanwhile() {
         assert!(sizes.len() < 10 && sizes[1] > sizes[0], "{sizes:?}");
     });
     // While one is in flight, what comes gathers into one.
-    target.with(|state| (state.seen.clear(), state.delay = Duration::from_millis(200)));
+    target.hold(true);
+    target.with(|state| (state.seen.clear(), state.delay = Duration::ZERO));
     journal.push(change(6001, "orders"));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    target.until(|state| state.in_flight == 1).await;
     for commit in 6002..=6020 {
         journal.push(change(commit, "orders"));
         tokio::task::yield_now().await;
     }
+    target.hold(false);
     lane.until(|status| status.acked == Some(at(6020, 1))).await;
     target.with(|state| {
         let sizes: Vec<_> = state.seen.iter().map(|seen| seen.changes.len()).collect();
@@ -297,11 +312,12 @@ async fn parts_of_a_transaction_are_staged_and_committed_together() {
     journal.push(part(2, 1, &["orders"; 3], 100_000, false));
     let mut config = config(&target);
     config.timing.empty_every = Duration::from_millis(50);
+    let timing = config.timing;
     let lane = run(config, &journal);
     lane.until(|status| status.staged == Some(at(2, 3))).await;
     // In an open transaction nothing else is said, however long its next part takes.
     let before = target.with(|state| state.seen.len());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    an_idle_lane_has_spoken(timing).await;
     assert_eq!(target.with(|state| (state.seen.len(), state.position)), (before, Some(at(1, 1))));
     assert_eq!(*journal.released.borrow(), Some(at(1, 1)), "staged is not committed");
     journal.push(part(2, 4, &["orders"], 10, false));
@@ -402,11 +418,19 @@ async fn a_busy_stream_of_other_tables_does_not_keep_the_position_back() {
     config.endpoint.tables = TablePatterns::new(&["public.orders"]).unwrap();
     config.timing.empty_every = Duration::from_millis(50);
     let lane = run(config, &journal);
-    for commit in 1..400 {
-        journal.push(change(commit, "audit"));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut commit = 0;
+    let busy = async {
+        loop {
+            commit += 1;
+            journal.push(change(commit, "audit"));
+            // Far more often than the lane may be idle.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = target.until(|state| state.position > Some(at(1, 1))) => {}
+        () = busy => {}
     }
-    assert!(target.with(|state| state.position) > Some(at(1, 1)));
     lane.stop().await;
 }
 
@@ -482,10 +506,11 @@ async fn only_a_signed_410_disables() {
     journal.push(change(1, "orders"));
     let mut config = config(&target);
     config.timing = Timing { empty_every: Duration::from_millis(20), probe_every: Duration::from_millis(20) };
+    let timing = config.timing;
     let lane = run(config, &journal);
     lane.until(|status| matches!(status.state, LaneState::Disabled { .. })).await;
     let before = target.with(|state| state.seen.len());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    an_idle_lane_has_spoken(timing).await;
     assert_eq!(target.with(|state| state.seen.len()), before);
     lane.stop().await;
 }
@@ -493,13 +518,15 @@ async fn only_a_signed_410_disables() {
 #[tokio::test]
 async fn a_stop_finishes_the_delivery_in_flight() {
     let (target, journal) = (Target::start().await, MemoryJournal::new());
-    target.with(|state| state.faults.push_back(Trick::Slow(Duration::from_millis(300))));
-    journal.push(change(1, "orders"));
     let lane = run(config(&target), &journal);
-    target.until(|state| state.seen.len() == 1).await;
     lane.until(|status| status.acked.is_some()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    target.hold(true);
+    journal.push(change(1, "orders"));
+    target.until(|state| state.in_flight == 1).await;
     let status = lane.handle.status();
+    lane.stop.send_replace(true);
+    // The lane looks for a stop before it looks for an answer.
+    target.hold(false);
     lane.stop().await;
     assert_eq!(status.borrow().acked, Some(at(1, 1)));
 }
