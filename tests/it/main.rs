@@ -16,4 +16,5 @@ mod large;
 mod pgbench;
 mod semantics;
 mod sqlite;
+mod tls;
 mod types;
