@@ -11,7 +11,7 @@ use rowbridge_tests::compare::{
 use rowbridge_tests::metrics::{Metrics, wait_for};
 use rowbridge_tests::port::free_port;
 use rowbridge_tests::postgres::{Cluster, ClusterOptions, Stop};
-use rowbridge_tests::process::{Daemon, DaemonOptions};
+use rowbridge_tests::process::{Daemon, DaemonOptions, signal};
 use rowbridge_tests::proxy::{Direction, Mode, Proxy};
 use rowbridge_tests::scenario::{Pair, PairOptions};
 use rowbridge_tests::sqlite::SqliteFile;
@@ -154,12 +154,27 @@ async fn waiting_for_equality_survives_a_restart_of_the_target() {
     let (from, to) = (source.url("postgres"), target.url("postgres"));
     let wait = wait_until_equal(&from, &to, &[("public.t", "public.t")], DEADLINE);
     let act = async {
-        tokio::time::sleep(MOMENT).await;
+        // The sessions that the wait compares with, and that the restart ends under it.
+        session_besides(&target).await;
         target.restart().await;
         target.execute("postgres", "INSERT INTO t VALUES (2)").await;
     };
     tokio::join!(wait, act);
     wait_for_count(&target.connect("postgres").await, "public.t", 2, DEADLINE).await;
+}
+
+/// Waits until somebody besides this function has a session there.
+async fn session_besides(cluster: &Cluster) {
+    let own = cluster.connect("postgres").await;
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND query LIKE '%FROM%'";
+    rowbridge_tests::wait::until("a session of the comparison", DEADLINE, || async {
+        match own.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) {
+            0 => Err("none yet".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -261,8 +276,13 @@ async fn proxy_stalls_delays_and_throttles() {
     proxy.set_mode(Mode::Stall).await;
     let held = tokio::spawn(send(10));
     proxy.wait_stats(DEADLINE, |stats| stats.connections == 1).await;
-    tokio::time::sleep(MOMENT).await;
-    assert!(receiver.requests().is_empty() && !held.is_finished());
+    // Requests that begin later and meet no stall are answered meanwhile.
+    let beside = Proxy::to_port(receiver.port());
+    for _ in 0..3 {
+        let url = format!("http://127.0.0.1:{}/beside", beside.port());
+        assert_eq!(Forged::signed(&secret(1), "msg_2", "").post(&url).await.unwrap().status, 204);
+    }
+    assert!(receiver.requests().iter().all(|request| request.path == "/beside") && !held.is_finished());
     proxy.set_mode(Mode::Pass).await;
     assert_eq!(held.await.unwrap().0, 204);
 
@@ -289,6 +309,7 @@ async fn proxy_breaks_and_heals_a_database_session() {
     let client = rowbridge_tests::postgres::connect(&url).await.unwrap();
     client.simple_query("SELECT 1").await.unwrap();
     proxy.set_mode(Mode::Stall).await;
+    // Time, since nothing else ends a wait for nothing; it cannot fail on a slow machine, only see less.
     assert!(
         tokio::time::timeout(MOMENT, client.simple_query("SELECT 1")).await.is_err(),
         "a stalled line answered"
@@ -424,10 +445,21 @@ async fn daemon_that_ends_early_shows_its_last_lines() {
 /// The death signal belongs to the thread that started the child, so children must outlive the thread that asked.
 #[tokio::test]
 async fn daemon_outlives_the_thread_that_started_it() {
-    let daemon = std::thread::spawn(|| Daemon::spawn(shell("echo up >&2; sleep 60"))).join().unwrap();
+    let script = "trap 'echo still here >&2' USR1; echo up >&2; while :; do sleep 0.02; done";
+    let asks = || {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        (Daemon::spawn(shell(script)), Path::new("/proc").join(thread))
+    };
+    let (daemon, thread) = std::thread::spawn(asks).join().unwrap();
     daemon.wait_for_line(|line| line == "up").await;
-    tokio::time::sleep(MOMENT).await;
-    assert!(daemon.is_running());
+    // The kernel sends death signals before it takes the thread off its list, so this is when they have been sent; and
+    // a process that has one answers nothing more.
+    rowbridge_tests::wait::until("the end of the thread", DEADLINE, || async {
+        if thread.exists() { Err(format!("{} is there", thread.display())) } else { Ok(()) }
+    })
+    .await;
+    signal(daemon.pid(), "USR1");
+    daemon.wait_for_line(|line| line == "still here").await;
 }
 
 #[test]
@@ -456,7 +488,7 @@ async fn pair_has_two_servers_with_proxies_on_every_line() {
     pair.target_execute("CREATE TABLE t (id int PRIMARY KEY)").await;
     let same = pair.wait_equal(&["public.t"]);
     let copy = async {
-        tokio::time::sleep(MOMENT).await;
+        session_besides(pair.target_cluster()).await;
         pair.target_execute("INSERT INTO t VALUES (1)").await;
     };
     tokio::join!(same, copy);
