@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod large;
 mod pgbench;
+mod resnapshot;
 mod semantics;
 mod sqlite;
 mod tls;

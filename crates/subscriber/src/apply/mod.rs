@@ -1,5 +1,6 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
+mod collection;
 mod decision;
 pub mod postgres;
 pub mod sqlite;
