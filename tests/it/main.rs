@@ -17,4 +17,5 @@ mod pgbench;
 mod resnapshot;
 mod semantics;
 mod sqlite;
+mod tls;
 mod types;

@@ -1,6 +1,5 @@
 //! Opening a source of either kind for the pump.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rowbridge_schema::config::{PostgresUrl, SourceConfig};
@@ -61,9 +60,7 @@ pub(crate) struct PostgresSource {
 
 /// The TLS configuration of a PostgreSQL URL, from the file that it names.
 pub fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
-    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
-    let pem = url.ssl_root_cert.as_deref().map(read);
-    Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })
+    Ok(Connector { url: url.clone(), tls: tls::of_postgres_url(url)? })
 }
 
 impl PostgresSource {

@@ -42,8 +42,15 @@ impl CheckArgs {
             report.add_all("endpoint", endpoints(publisher, config.subscriber.as_ref()).await)?;
         }
         if let Some(subscriber) = &config.subscriber {
-            let target = Target::new(subscriber)?;
-            report.add_all("target", patient("target", check_target(target, subscriber)).await)?;
+            Target::mapping(subscriber)?;
+            match Target::new(subscriber) {
+                Ok(target) => {
+                    report.add_all("target", patient("target", check_target(target, subscriber)).await)?;
+                }
+                // The certificates: as a finding, so that the rest of the file is looked at, too.
+                Err(failure) => report
+                    .add("target", Finding { severity: Severity::Error, what: failure.message, fix: None })?,
+            }
             report.add("listen", listen("subscriber.listen", subscriber.listen).await)?;
         }
         if let Some(admin) = &config.admin {

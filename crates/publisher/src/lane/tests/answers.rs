@@ -101,10 +101,11 @@ async fn only_a_signed_410_disables() {
     journal.push(change(1, "orders"));
     let mut config = config(&target);
     config.timing = Timing { empty_every: Duration::from_millis(20), probe_every: Duration::from_millis(20) };
+    let timing = config.timing;
     let lane = run(config, &journal);
     lane.until(|status| matches!(status.state, LaneState::Disabled { .. })).await;
     let before = target.with(|state| state.seen.len());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    an_idle_lane_has_spoken(timing).await;
     assert_eq!(target.with(|state| state.seen.len()), before);
     lane.stop().await;
 }

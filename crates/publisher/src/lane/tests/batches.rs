@@ -16,13 +16,15 @@ async fn one_request_is_in_flight_and_batches_grow_meanwhile() {
         assert!(sizes.len() < 10 && sizes[1] > sizes[0], "{sizes:?}");
     });
     // While one is in flight, what comes gathers into one.
-    target.with(|state| (state.seen.clear(), state.delay = Duration::from_millis(200)));
+    target.hold(true);
+    target.with(|state| (state.seen.clear(), state.delay = Duration::ZERO));
     journal.push(change(6001, "orders"));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    target.until(|state| state.in_flight == 1).await;
     for commit in 6002..=6020 {
         journal.push(change(commit, "orders"));
         tokio::task::yield_now().await;
     }
+    target.hold(false);
     lane.until(|status| status.acked == Some(at(6020, 1))).await;
     target.with(|state| {
         let sizes: Vec<_> = state.seen.iter().map(|seen| seen.changes.len()).collect();

@@ -2,6 +2,9 @@
 
 mod answers;
 mod batches;
+mod chunks;
+mod halted;
+mod line;
 mod positions;
 mod transactions;
 
@@ -71,6 +74,15 @@ fn run(config: LaneConfig, journal: &Arc<MemoryJournal>) -> Running {
     let (lane, handle) = Lane::new(config, Arc::clone(journal), None, &metrics).unwrap();
     let (stop, stopped) = watch::channel(false);
     Running { handle, stop, task: tokio::spawn(lane.run(stopped)), registry }
+}
+
+/// Returns when a lane that began now, with nothing to do but to speak up when it is idle, has done so three times. One
+/// with the same timing that began earlier and has not spoken until then keeps silent.
+async fn an_idle_lane_has_spoken(timing: Timing) {
+    let target = Target::start().await;
+    let lane = run(LaneConfig { timing, ..config(&target) }, &MemoryJournal::new());
+    target.until(|state| state.seen.len() > 3).await;
+    lane.stop().await;
 }
 
 fn common() -> Common {
@@ -148,13 +160,15 @@ async fn a_killed_lane_repeats_at_most_one_delivery() {
 #[tokio::test]
 async fn a_stop_finishes_the_delivery_in_flight() {
     let (target, journal) = (Target::start().await, MemoryJournal::new());
-    target.with(|state| state.faults.push_back(Trick::Slow(Duration::from_millis(300))));
-    journal.push(change(1, "orders"));
     let lane = run(config(&target), &journal);
-    target.until(|state| state.seen.len() == 1).await;
     lane.until(|status| status.acked.is_some()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    target.hold(true);
+    journal.push(change(1, "orders"));
+    target.until(|state| state.in_flight == 1).await;
     let status = lane.handle.status();
+    lane.stop.send_replace(true);
+    // The lane looks for a stop before it looks for an answer.
+    target.hold(false);
     lane.stop().await;
     assert_eq!(status.borrow().acked, Some(at(1, 1)));
 }

@@ -9,11 +9,12 @@ async fn parts_of_a_transaction_are_staged_and_committed_together() {
     journal.push(part(2, 1, &["orders"; 3], 100_000, false));
     let mut config = config(&target);
     config.timing.empty_every = Duration::from_millis(50);
+    let timing = config.timing;
     let lane = run(config, &journal);
     lane.until(|status| status.staged == Some(at(2, 3))).await;
     // In an open transaction nothing else is said, however long its next part takes.
     let before = target.with(|state| state.seen.len());
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    an_idle_lane_has_spoken(timing).await;
     assert_eq!(target.with(|state| (state.seen.len(), state.position)), (before, Some(at(1, 1))));
     assert_eq!(*journal.released.borrow(), Some(at(1, 1)), "staged is not committed");
     journal.push(part(2, 4, &["orders"], 10, false));
