@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod large;
 mod pgbench;
+mod poolers;
 mod resnapshot;
 mod semantics;
 mod sqlite;

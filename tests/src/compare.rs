@@ -2,6 +2,8 @@
 //!
 //! Rows become text by the server itself under fixed settings, are sorted by bytes and merged here. So equal means equal
 //! as multisets, keyless tables included, and a type that the two servers print alike is compared without our parsing it.
+//! That holds between databases of one kind only: each kind prints in its own way. Between two kinds, each needs a form
+//! of its own that both can be brought to, in a module beside [`mariadb`].
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -15,8 +17,12 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tokio_postgres::Client;
 
+pub use mariadb::{mariadb_tables_equal, wait_for_mariadb_count, wait_until_mariadb_equal};
+
 use crate::postgres::connect;
 use crate::wait::{self, POLL};
+
+mod mariadb;
 
 /// How many rows of each side a difference shows.
 const SHOWN: usize = 10;
@@ -302,6 +308,25 @@ impl RowDifference {
     }
 }
 
+/// Compares rows that both sides hold in memory, sorted.
+fn sorted_rows_equal(
+    table: &str,
+    columns: Vec<String>,
+    source: &[String],
+    target: &[String],
+) -> Result<(), Difference> {
+    let (mut left, mut right) = (source.iter().peekable(), target.iter().peekable());
+    let mut merge = RowDifference::default();
+    loop {
+        match merge.step(left.peek().map(|row| row.as_str()), right.peek().map(|row| row.as_str())) {
+            Step::Both => drop((left.next(), right.next())),
+            Step::Source => drop(left.next()),
+            Step::Target => drop(right.next()),
+            Step::End => return merge.verdict(table, columns),
+        }
+    }
+}
+
 fn show(shown: &mut Vec<String>, row: Option<&str>) {
     const WIDTH: usize = 300;
     if let (Some(row), true) = (row, shown.len() < SHOWN) {
@@ -327,17 +352,7 @@ pub fn sqlite_tables_equal(source: &Path, target: &Path, tables: &[(&str, &str)]
         same_columns(from, &source_columns, &target_columns)?;
         let source_rows = sqlite_rows(&source, from, &source_columns).map_err(unreadable(Side::Source))?;
         let target_rows = sqlite_rows(&target, to, &source_columns).map_err(unreadable(Side::Target))?;
-        let (mut left, mut right) = (source_rows.iter().peekable(), target_rows.iter().peekable());
-        let mut merge = RowDifference::default();
-        loop {
-            match merge.step(left.peek().map(|row| row.as_str()), right.peek().map(|row| row.as_str())) {
-                Step::Both => drop((left.next(), right.next())),
-                Step::Source => drop(left.next()),
-                Step::Target => drop(right.next()),
-                Step::End => break,
-            }
-        }
-        merge.verdict(from, source_columns)?;
+        sorted_rows_equal(from, source_columns, &source_rows, &target_rows)?;
     }
     Ok(())
 }
@@ -412,18 +427,26 @@ fn sqlite_rows(
 }
 
 fn sqlite_text(value: ValueRef<'_>) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     match value {
         ValueRef::Null => "null".into(),
         ValueRef::Integer(number) => format!("integer {number}"),
         // The bits tell -0.0 from 0.0; the number is for the reader.
         ValueRef::Real(number) => format!("real {number:?} {:016x}", number.to_bits()),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => format!("text {text:?}"),
-            Err(_) => format!("text x'{}'", hex(bytes)),
-        },
+        ValueRef::Text(bytes) => format!("text {}", bytes_text(bytes)),
         ValueRef::Blob(bytes) => format!("blob x'{}'", hex(bytes)),
     }
+}
+
+/// Bytes so that equal text means equal bytes: readable where they are UTF-8.
+fn bytes_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => format!("{text:?}"),
+        Err(_) => format!("x'{}'", hex(bytes)),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Waits until PostgreSQL tables are equal. Connects by URL and again when a session breaks, so that servers may come

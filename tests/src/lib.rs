@@ -14,8 +14,11 @@
 
 pub mod compare;
 pub mod config;
+mod files;
 pub mod kills;
+pub mod mariadb;
 pub mod metrics;
+pub mod pgbouncer;
 pub mod port;
 pub mod postgres;
 pub mod process;
@@ -24,6 +27,7 @@ pub mod scenario;
 pub mod size;
 pub mod sqlite;
 pub mod tls;
+mod versions;
 pub mod wait;
 pub mod webhook;
 

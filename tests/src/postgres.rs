@@ -1,19 +1,22 @@
 //! Private PostgreSQL clusters: started, stopped, killed, backed up and restored by the test that owns them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, Row};
 
+use crate::files::{cached, copy_tree, ids_of, own_uid, owned_temp_dir, run, successful, tail};
 use crate::port::free_port;
-use crate::process::{RunAs, guarded, signal, spawn_guarded, wait_child};
+use crate::process::{RunAs, client_output, guarded, signal, spawn_guarded, wait_child};
 use crate::tls::Certificate;
+use crate::versions::set_up;
 
 /// A loaded machine starts a cluster in under a second; recovery after a kill may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -22,6 +25,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// What differs from the usual test cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
+    /// The major version; none is the installed one.
+    pub version: Option<u32>,
     /// Whether commits reach the disk. Off for speed; on where the test kills the server and counts rows.
     pub fsync: bool,
     /// Further settings, for example `("wal_sender_timeout", "2s")`; they win over ours.
@@ -32,6 +37,13 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// A cluster of another major version, as `tests/servers` sets them up. When it did not, a line says so, and a test
+    /// of that version has nothing to do.
+    #[must_use]
+    pub fn version(major: u32) -> Option<Self> {
+        set_up(&format!("postgres{major}")).map(|_| Self { version: Some(major), ..Self::default() })
+    }
+
     /// Commits are durable.
     #[must_use]
     pub fn durable() -> Self {
@@ -94,7 +106,7 @@ impl Cluster {
     /// # Panics
     /// When PostgreSQL is missing or does not start, with the tail of its log.
     pub async fn start(options: ClusterOptions) -> Self {
-        let install = Install::find();
+        let install = Install::find(options.version);
         let folder = install.temp_dir();
         copy_tree(&install.template(), &folder.path().join("data"));
         let cluster = Self { install, port: free_port(), child: Mutex::new(None), folder, options };
@@ -314,23 +326,8 @@ impl Cluster {
             Some(_) => self.folder.path().to_str().unwrap(),
         };
         command.args(["-h", host, "-p", &self.port.to_string(), "-U", "postgres"]);
-        command
-            .args(args)
-            .arg(database)
-            .kill_on_drop(true)
-            .env("PGOPTIONS", "-c client_min_messages=warning");
-        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        let stdin = child.stdin.take();
-        let feed = async {
-            if let (Some(mut stdin), Some(text)) = (stdin, input) {
-                // psql may stop reading at the first error; its own message says more than a broken pipe.
-                let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, text.as_bytes()).await;
-            }
-        };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
-        successful(name, output.unwrap())
+        command.args(args).arg(database).env("PGOPTIONS", "-c client_min_messages=warning");
+        client_output(name, command, input).await
     }
 
     /// Stops the server and waits until it is gone. A stopped one stays stopped.
@@ -401,10 +398,7 @@ impl Cluster {
     /// The last lines of the server's log.
     #[must_use]
     pub fn log_tail(&self, lines: usize) -> String {
-        let text = std::fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].join("\n")
+        tail(&self.log_path(), lines)
     }
 }
 
@@ -438,76 +432,56 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 impl Install {
-    /// `ROWBRIDGE_TEST_PG_BIN`, else the folder of `postgres` in PATH, else the newest of /usr/lib/postgresql.
-    fn find() -> &'static Self {
-        static INSTALL: OnceLock<Install> = OnceLock::new();
-        INSTALL.get_or_init(|| {
-            let named = std::env::var_os("ROWBRIDGE_TEST_PG_BIN").map(PathBuf::from);
-            let Some(bin) = named.or_else(bin_in_path).or_else(newest_packaged_bin) else {
-                panic!(
+    /// `ROWBRIDGE_TEST_PG_BIN`, else the folder of `postgres` in PATH, else the newest of /usr/lib/postgresql. A version
+    /// that a test asks for is the one that `tests/servers` set up.
+    fn find(major: Option<u32>) -> &'static Self {
+        static INSTALLS: Mutex<BTreeMap<Option<u32>, &'static Install>> = Mutex::new(BTreeMap::new());
+        INSTALLS.lock().unwrap().entry(major).or_insert_with(|| Box::leak(Box::new(Self::look(major))))
+    }
+
+    fn look(major: Option<u32>) -> Self {
+        let bin = match major {
+            None => std::env::var_os("ROWBRIDGE_TEST_PG_BIN")
+                .map(PathBuf::from)
+                .or_else(bin_in_path)
+                .or_else(newest_packaged_bin)
+                .expect(
                     "no PostgreSQL server found: `apt-get install postgresql`, or name the folder of initdb and \
-                     postgres in ROWBRIDGE_TEST_PG_BIN"
-                );
-            };
-            let version = run(Command::new(bin.join("postgres")).arg("--version"));
-            let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
-            if own_uid() != 0 {
-                return Self { bin, version, run_as: None, owner: None };
-            }
-            let id = |flag: &str| run(Command::new("id").args([flag, "postgres"])).trim().parse().unwrap();
-            let owner = Some((id("-u"), id("-g")));
-            Self { bin, version, run_as: Some(RunAs { user: "postgres".into() }), owner }
-        })
+                     postgres in ROWBRIDGE_TEST_PG_BIN",
+                ),
+            Some(major) => set_up(&format!("postgres{major}"))
+                .expect("a version is asked for only when it is set up")
+                .join(format!("usr/lib/postgresql/{major}/bin")),
+        };
+        let version = run(Command::new(bin.join("postgres")).arg("--version"));
+        let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
+        if own_uid() != 0 {
+            return Self { bin, version, run_as: None, owner: None };
+        }
+        let owner = Some(ids_of("postgres"));
+        Self { bin, version, run_as: Some(RunAs { user: "postgres".into() }), owner }
     }
 
     /// A temporary folder that the server may write.
     fn temp_dir(&self) -> TempDir {
-        let folder = tempfile::Builder::new().prefix("rowbridge-pg-").tempdir().unwrap();
-        if let Some((uid, gid)) = self.owner {
-            chown(folder.path(), Some(uid), Some(gid)).unwrap();
-        }
-        folder
+        owned_temp_dir("rowbridge-pg-", self.owner)
     }
 
-    /// A data folder fresh from initdb, made once per version and kept under `target/`: many test processes start
-    /// clusters at once, and a copy takes a tenth of the time. It appears by rename, so a half-made one is never used.
+    /// A data folder fresh from initdb, made once per version.
     fn template(&self) -> PathBuf {
-        let cache = cache_folder();
         // The server refuses files of another user, so each who runs the tests has a template of their own.
         let owner = self.owner.map_or_else(own_uid, |(uid, _)| uid);
-        let template = cache.join(format!("postgres-{}-{owner}", self.version));
-        if template.join("PG_VERSION").is_file() {
-            return template;
-        }
-        let fresh = self.temp_dir();
-        let data = fresh.path().join("data");
-        let mut command = guarded(&self.bin.join("initdb"), self.run_as.as_ref());
-        command.arg("-D").arg(&data).current_dir(fresh.path());
-        command.args(["-A", "trust", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
-        successful("initdb", spawn_guarded(command).wait_with_output().unwrap());
-        let staging = tempfile::Builder::new().prefix("new-").tempdir_in(&cache).unwrap();
-        copy_tree(&data, &staging.path().join("data"));
-        // Losing the race against another test process is fine: its template is as good.
-        if let Err(error) = std::fs::rename(staging.path().join("data"), &template) {
-            assert!(template.join("PG_VERSION").is_file(), "cannot place {}: {error}", template.display());
-        }
-        template
+        cached(&format!("postgres-{}-{owner}", self.version), "PG_VERSION", |place| {
+            let fresh = self.temp_dir();
+            let data = fresh.path().join("data");
+            let mut command = guarded(&self.bin.join("initdb"), self.run_as.as_ref());
+            command.arg("-D").arg(&data).current_dir(fresh.path());
+            command.args(["-A", "trust", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
+            successful("initdb", spawn_guarded(command).wait_with_output().unwrap());
+            copy_tree(&data, place);
+        })
     }
-}
-
-fn own_uid() -> u32 {
-    std::fs::metadata("/proc/self").unwrap().uid()
-}
-
-/// `target/test-cache`, beside the profile folder: tests lie in its folder `deps`, the benchmark in the folder itself.
-fn cache_folder() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let folder = here.parent().unwrap();
-    let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
-    let cache = profile.parent().unwrap().join("test-cache");
-    std::fs::create_dir_all(&cache).unwrap();
-    cache
 }
 
 fn bin_in_path() -> Option<PathBuf> {
@@ -523,28 +497,6 @@ fn newest_packaged_bin() -> Option<PathBuf> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let newest = entries.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(version)?;
     Some(newest.join("bin")).filter(|bin| bin.join("initdb").exists())
-}
-
-/// `cp -a`: keeps owner and mode, and shares blocks where the file system can.
-fn copy_tree(from: &Path, to: &Path) {
-    run(Command::new("cp").args(["-a", "--reflink=auto", "-T"]).arg(from).arg(to));
-}
-
-fn run(command: &mut Command) -> String {
-    let name = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-    successful(&name, output)
-}
-
-fn successful(name: &str, output: Output) -> String {
-    assert!(
-        output.status.success(),
-        "{name} failed ({}):\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Processes whose parent is `pid`.

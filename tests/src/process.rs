@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::files::successful;
 use crate::wait::DEADLINE;
 
 /// A child looks finished at most this late.
@@ -93,6 +94,26 @@ pub(crate) async fn wait_child(child: &mut Child, deadline: Duration) -> Option<
         }
         tokio::time::sleep(EXIT_POLL).await;
     }
+}
+
+/// Runs a client program to its end with `input`; gives its output, which must be a success.
+pub(crate) async fn client_output(
+    name: &str,
+    mut command: tokio::process::Command,
+    input: Option<&str>,
+) -> String {
+    command.kill_on_drop(true).stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let (Some(mut stdin), Some(text)) = (stdin, input) {
+            // A client may stop reading at the first error; its own message says more than a broken pipe.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stdin, text.as_bytes()).await;
+        }
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    successful(name, output.unwrap())
 }
 
 /// Lines that a process has written, over all its starts.
