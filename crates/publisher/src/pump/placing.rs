@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowbridge_schema::{Position, TableDef, TableName};
+use rowbridge_schema::{Offset, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
 use super::{Pump, PumpError, Stop};
@@ -63,6 +63,8 @@ pub(super) struct Placing<R: SnapshotReader> {
     again: Vec<Key>,
     then: Then,
     hurried: Option<Instant>,
+    /// No read begins before the stream has passed this.
+    not_before: Option<Offset>,
 }
 
 /// A read: the next range of its job, or some keys again.
@@ -95,7 +97,18 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             again: Vec::new(),
             then: Then::Finish,
             hurried: None,
+            not_before: None,
         }
+    }
+
+    /// No read begins before the stream has passed `offset`.
+    pub(super) fn not_before(&mut self, offset: Offset) {
+        self.not_before = Some(offset);
+    }
+
+    /// Nothing is to be sent, and nothing is held.
+    pub(super) fn is_done(&self) -> bool {
+        self.jobs.is_empty() && self.held.is_empty()
     }
 
     /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes.
@@ -135,6 +148,9 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         match &mut self.stage {
             Stage::Reading(_) => self.wait().await,
             Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
+            Stage::Idle(_) if !self.jobs.is_empty() && self.not_before.is_some() => {
+                tokio::time::sleep(HURRY_INTERVAL).await;
+            }
             Stage::Idle(_) if !self.jobs.is_empty() => {}
             Stage::Idle(_) | Stage::Moving => std::future::pending().await,
         }
@@ -201,6 +217,14 @@ where
                         self.placing.stage = Stage::Idle(reader);
                         return Ok(false);
                     }
+                    if let Some(offset) = self.placing.not_before {
+                        if self.passed < offset {
+                            self.placing.stage = Stage::Idle(reader);
+                            self.hurry().await?;
+                            return Ok(false);
+                        }
+                        self.placing.not_before = None;
+                    }
                     self.placing.start(reader);
                     return Ok(false);
                 }
@@ -212,9 +236,8 @@ where
                     let passed = chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.after);
                     if !passed || !self.between {
                         self.placing.stage = Stage::Waiting(reader, Box::new(Ok(chunk)));
-                        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
-                            self.placing.hurried = Some(Instant::now());
-                            self.capture.hurry().await.map_err(PumpError::Capture)?;
+                        if !passed {
+                            self.hurry().await?;
                         }
                         return Ok(false);
                     }
@@ -228,6 +251,15 @@ where
                 }
             }
         }
+    }
+
+    /// Asks an idle source how far it is, now and then.
+    async fn hurry(&mut self) -> Result<(), Stop<C, R>> {
+        if self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
+            self.placing.hurried = Some(Instant::now());
+            self.capture.hurry().await.map_err(PumpError::Capture)?;
+        }
+        Ok(())
     }
 
     async fn enter(&mut self, mut reader: R, chunk: Option<ChunkRead>) -> Result<bool, Stop<C, R>> {
@@ -250,7 +282,7 @@ where
                 // It lost its key after the job was made, so nothing was held: begin anew.
                 self.state.add_job(&chunk.table, Some(&Job::new(&chunk.table, true)))?;
                 self.placing.stage = Stage::Idle(reader);
-                self.plan_jobs()?;
+                self.plan_jobs().await?;
                 return Ok(false);
             }
             let stop = self.enter_keyless(&mut reader, chunk, job).await?;
@@ -352,6 +384,9 @@ where
         self.state.advance_job(table, None)?;
         tracing::info!(%table, "existing rows are in the stream");
         let jobs = self.state.jobs()?;
+        if jobs.is_empty() {
+            self.placed = self.journal.last();
+        }
         self.status.send_modify(|status| status.snapshots = jobs.len());
         self.metrics.snapshots_pending(jobs.len());
         let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
@@ -361,9 +396,7 @@ where
     }
 
     async fn append_chunk(&mut self, chunk: &ChunkRead, entry: Entry) -> Result<bool, Stop<C, R>> {
-        let last = self.journal.last().filter(|last| last.epoch >= self.epoch);
-        let last = last.unwrap_or(Position::new(self.epoch, 0, 0));
-        let block = encode(chunk, entry, last);
+        let block = encode(chunk, entry, self.end_of_stream());
         self.metrics.captured(&block);
         self.append_waiting(Arc::new(block)).await
     }

@@ -138,6 +138,7 @@ fn every_key_is_in_the_default_file() {
 #[test]
 fn the_default_file_shows_the_defaults() {
     let examples = [
+        "max_retained",
         "allow_networks",
         "ca ",
         "trusted_proxies",
@@ -180,6 +181,7 @@ fn the_default_file_shows_the_defaults() {
 
     // The examples are valid too.
     let config = read(&uncommented(|line| !line.starts_with("max_log_rows"))).unwrap();
+    assert_eq!(config.publisher.as_ref().unwrap().source.max_retained, Some(20 << 30));
     assert_eq!(config.admin.unwrap().listen.port(), 9400);
     assert_eq!(config.subscriber.unwrap().maps.len(), 1);
 }
@@ -264,6 +266,11 @@ fn each_rule_has_its_text() {
             "source.kind: is \"postgres\", but the URL is one of sqlite (make them agree)",
         ),
         ("source", "slot = \"a\"", "source.slot: has no effect with kind = \"sqlite\" (remove it)"),
+        (
+            "source",
+            "max_retained = \"1 GiB\"",
+            "source.max_retained: has no effect with kind = \"sqlite\" (the change log is bounded in rows: use max_log_rows)",
+        ),
         ("source", "max_log_rows = 0", "source.max_log_rows: is too small (at least 1)"),
         (
             "source",

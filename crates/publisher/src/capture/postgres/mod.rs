@@ -36,7 +36,7 @@ use self::walsender::{
     ConnectOptions, Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, TlsMode, TlsSettings,
     Walsender, format_lsn, parse_lsn,
 };
-use super::{Capture, CaptureStart, Captured};
+use super::{Capture, CaptureStart, Captured, Retained};
 use crate::journal::Resume;
 use crate::state::{self, SentColumns};
 
@@ -77,6 +77,8 @@ pub struct Opened {
     pub added: Vec<TableName>,
     /// LSN from which changes come.
     pub from: u64,
+    /// A publisher has noted that it was sending existing rows; see [`setup::mark_snapshot`].
+    pub unfinished: bool,
 }
 
 /// A question to the catalog. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
@@ -126,6 +128,8 @@ pub struct PostgresCapture {
     /// The last end that was handed on.
     passed: u64,
     hurried: Hurried,
+    /// The note of a snapshot is there.
+    marked: bool,
 }
 
 /// How often in vain the server was asked how far it is. What a read-only or an open transaction has logged (pruned pages,
@@ -163,7 +167,7 @@ impl PostgresCapture {
         }
         let mut walsender = Walsender::connect(&connect_options(&options.connector)?).await?;
         let system = walsender.identify_system().await?;
-        let source = SourceId(format!("postgres:{}:{}", system.system_id, options.source.slot));
+        let source = source_id(&system.system_id, &options.source.slot);
         let (from, confirmed) =
             setup::prepare_slot(&sql, &mut walsender, &options.source.slot, start, options.fresh).await?;
         let switched_at = match options.timeline {
@@ -184,7 +188,8 @@ impl PostgresCapture {
         let now = Instant::now();
         let mut added = plan.added;
         added.extend(plan.upgraded);
-        let opened = Opened { timeline: system.timeline, switched_at, added, from };
+        let unfinished = setup::is_snapshot_marked(&sql, &options.source.slot).await?;
+        let opened = Opened { timeline: system.timeline, switched_at, added, from, unfinished };
         let capture = Self {
             source,
             options: PostgresOptions { earlier_epochs: earlier, ..options },
@@ -212,6 +217,7 @@ impl PostgresCapture {
             wal_end: from,
             passed: 0,
             hurried: Hurried { at: 0, calls: 0, patience: FIRST_PATIENCE },
+            marked: unfinished,
         };
         Ok((capture, opened))
     }
@@ -458,6 +464,12 @@ impl PostgresCapture {
     }
 }
 
+/// How deliveries name a source: a slot of a cluster.
+#[must_use]
+pub fn source_id(system_id: &str, slot: &str) -> SourceId {
+    SourceId(format!("postgres:{system_id}:{slot}"))
+}
+
 fn sent_columns(table: &catalog::CatalogTable) -> (TableName, SentColumns) {
     (table.def.name.clone(), state::columns(&table.def))
 }
@@ -549,6 +561,43 @@ impl Capture for PostgresCapture {
             self.confirmed = self.confirmed.max(lsn);
         }
         self.tell().await
+    }
+
+    /// Decoding skips commit records that begin before the slot's position.
+    fn resume_behind(&self, position: Position) -> Resume {
+        resume(position.offset.at + 1)
+    }
+
+    /// No record begins in the byte before another one, so this lies behind all commits that were passed.
+    fn reached_by(&self, resume: &Resume) -> Position {
+        let before = parse_lsn(&resume.0).unwrap_or(0).saturating_sub(1);
+        Position::new(self.epoch_of(before), before, 0)
+    }
+
+    async fn mark_snapshot(&mut self, pending: bool) -> Result<(), PostgresError> {
+        if pending != self.marked {
+            setup::mark_snapshot(&self.sql, &self.options.source.slot, pending).await?;
+            self.marked = pending;
+        }
+        Ok(())
+    }
+
+    async fn retained(&mut self) -> Result<Option<Retained>, PostgresError> {
+        let failed = |source| PostgresError::query("read what the slot holds", source);
+        let row = self
+            .sql
+            .query_opt(
+                "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::int8,
+                        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), confirmed_flush_lsn)::int8
+                 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+                &[&self.options.source.slot],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let number = |index: usize| row.try_get::<_, Option<i64>>(index).map_err(failed);
+        let bytes = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+        Ok(Some(Retained { bytes: bytes(number(0)?), unconfirmed: bytes(number(1)?) }))
     }
 
     /// The server ships only what is flushed, and what nobody commits stays unflushed until its next checkpoint: a read
@@ -661,15 +710,42 @@ pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
     client.batch_execute("SET application_name = 'rowbridge capture'").await.map_err(failed)
 }
 
-/// Where the server left the timeline that we know: commits before are the same on both.
-async fn switch_point(walsender: &mut Walsender, timeline: u32, before: u32) -> Result<u64, PostgresError> {
+/// Whether an LSN lies at or before the place where the server's timeline began: what is confirmed up to there, nobody has
+/// confirmed on this timeline.
+///
+/// # Errors
+/// The walsender's.
+pub async fn is_before_promotion(
+    walsender: &mut Walsender,
+    timeline: u32,
+    lsn: u64,
+) -> Result<bool, PostgresError> {
+    if timeline <= 1 {
+        return Ok(false);
+    }
+    let switches = timeline_switches(walsender, timeline).await?;
+    Ok(switches.last().is_none_or(|(_, began)| lsn <= *began))
+}
+
+/// The timelines before this one, and where each was left.
+async fn timeline_switches(
+    walsender: &mut Walsender,
+    timeline: u32,
+) -> Result<Vec<(u32, u64)>, PostgresError> {
     let rows = walsender.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
     let content =
         rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default();
-    let switch = content.lines().find_map(|line| {
+    let switches = content.lines().filter_map(|line| {
         let mut fields = line.split_whitespace();
-        (fields.next()?.parse::<u32>().ok()? == before).then(|| parse_lsn(fields.next()?)).flatten()
+        Some((fields.next()?.parse().ok()?, parse_lsn(fields.next()?)?))
     });
+    Ok(switches.collect())
+}
+
+/// Where the server left the timeline that we know: commits before are the same on both.
+async fn switch_point(walsender: &mut Walsender, timeline: u32, before: u32) -> Result<u64, PostgresError> {
+    let switches = timeline_switches(walsender, timeline).await?;
+    let switch = switches.into_iter().find(|(left, _)| *left == before).map(|(_, at)| at);
     switch.ok_or_else(|| PostgresError::NotReady {
         problem: format!(
             "the server is on timeline {timeline}, which does not descend from timeline {before}"
