@@ -14,6 +14,8 @@ mod harness;
 mod hostile;
 mod large;
 mod pgbench;
+mod resnapshot;
 mod semantics;
 mod sqlite;
+mod tls;
 mod types;

@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod scenario;
 pub mod size;
 pub mod sqlite;
+pub mod tls;
 pub mod wait;
 pub mod webhook;
 

@@ -1,6 +1,5 @@
 //! Opening a source of either kind for the pump.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rowbridge_schema::config::{PostgresUrl, SourceConfig};
@@ -9,12 +8,11 @@ use rowbridge_schema::{Offset, SourceId, TableDef, TableName};
 use std::path::PathBuf;
 use tokio_postgres::error::SqlState;
 
-use crate::capture::postgres::client::Connector;
+use crate::capture::postgres::client::{Connector, connect_options};
 use crate::capture::postgres::setup::{refuse_taken_slot, slot_state};
+use crate::capture::postgres::timeline::is_before_promotion;
 use crate::capture::postgres::walsender::{Walsender, format_lsn};
-use crate::capture::postgres::{
-    PostgresCapture, PostgresError, PostgresOptions, catalog, connect_options, is_before_promotion, source_id,
-};
+use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions, catalog, source_id};
 use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
 use crate::capture::{Capture, CaptureStart};
 use crate::journal::Resume;
@@ -105,9 +103,7 @@ pub(crate) struct PostgresSource {
 
 /// The TLS configuration of a PostgreSQL URL, from the file that it names.
 pub fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
-    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
-    let pem = url.ssl_root_cert.as_deref().map(read);
-    Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })
+    Ok(Connector { url: url.clone(), tls: tls::of_postgres_url(url)? })
 }
 
 impl PostgresSource {

@@ -3,19 +3,13 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, RunIndex, Step};
+use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, RunIndex, Step, Sweep};
 use rowbridge_schema::{Column, Dialect, EndpointName, Offset, Position, TableDef, TableId, TableName};
 
 use super::{Block, Resume, TableRef};
 
 pub(super) fn table(name: &str) -> Arc<TableRef> {
-    let column = Column {
-        name: "id".to_owned(),
-        type_name: "bigint".to_owned(),
-        not_null: true,
-        generated: None,
-        collation: None,
-    };
+    let column = Column { not_null: true, ..Column::new("id", "bigint") };
     Arc::new(TableRef::new(&TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", name),
@@ -51,6 +45,7 @@ pub(super) fn chunk(at: u64, len: usize) -> Block {
     block.head.chunk = Some(Chunk {
         table: block.tables[0].id,
         clear: false,
+        sweep: None,
         prune: None,
         skipped: Vec::new(),
         done: false,
@@ -71,13 +66,15 @@ fn any_chunk() -> impl Strategy<Value = Chunk> {
     (
         any::<[u8; 8]>(),
         any::<bool>(),
+        prop::option::of(prop::sample::select(vec![Sweep::First, Sweep::Next, Sweep::Again])),
         prop::option::of(key()),
         prop::collection::vec(key(), 0..3),
         any::<bool>(),
     )
-        .prop_map(|(id, clear, upto, skipped, done)| Chunk {
+        .prop_map(|(id, clear, sweep, upto, skipped, done)| Chunk {
             table: TableId(id),
             clear,
+            sweep,
             prune: upto.map(|upto| KeyRange { after: None, upto: Some(upto) }),
             skipped,
             done,

@@ -232,7 +232,8 @@ impl Publisher {
         life: &mut Life,
         shutdown: &watch::Receiver<bool>,
     ) -> Result<Ended, OpenError> {
-        let OpenSource { capture, mut reader, source, identity, resume, start, begins, added, unfinished } = opened;
+        let OpenSource { capture, mut reader, source, identity, resume, start, begins, added, unfinished } =
+            opened;
         if let Some(known) = before.source.as_ref().filter(|known| **known != source && !before.fresh) {
             let problem = format!(
                 "this is database {source}, but the journal belongs to {known}; point source.url back, or run \

@@ -47,13 +47,7 @@ fn head(prev: Option<Position>, to: Option<Position>) -> DeliveryHead {
 }
 
 fn column(name: &str, type_name: &str) -> Column {
-    Column {
-        name: name.into(),
-        type_name: type_name.into(),
-        not_null: false,
-        generated: None,
-        collation: None,
-    }
+    Column::new(name, type_name)
 }
 
 fn orders() -> TableDef {
@@ -193,6 +187,7 @@ fn a_range_of_a_snapshot() {
     let chunk = Chunk {
         table: def.id(),
         clear: false,
+        sweep: Some(Sweep::Next),
         prune: Some(KeyRange { after: Some(key("9")), upto: Some(key("12")) }),
         skipped: vec![key("11")],
         done: true,

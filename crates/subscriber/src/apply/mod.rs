@@ -1,7 +1,9 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
+mod collection;
 mod decision;
 pub mod postgres;
+mod remains;
 pub mod sqlite;
 
 use std::future::Future;

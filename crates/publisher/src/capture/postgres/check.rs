@@ -40,8 +40,8 @@ async fn look(
     findings.push(Finding::ok(format!("connected to {} as {}", connector.url.host, connector.url.user)));
     setup::preflight(&client).await?;
     findings.push(Finding::ok("wal_level is logical, and the role may replicate"));
-    super::refuse_pooler(&client).await?;
-    let mut walsender = Walsender::connect(&super::connect_options(connector)?).await?;
+    super::client::refuse_pooler(&client).await?;
+    let mut walsender = Walsender::connect(&super::client::connect_options(connector)?).await?;
     let system = walsender.identify_system().await?;
     walsender.close().await;
     findings.push(Finding::ok(format!(
@@ -118,11 +118,11 @@ async fn publications(
         .map_err(|source| PostgresError::query("read privileges", source))?;
     let statements = format!("{};", plan.statements.join("; "));
     findings.push(if owned {
-        Finding::ok(format!("the publications will be made at the first start: {statements}"))
+        Finding::ok(format!("the publications will be made at the first start: `{statements}`"))
     } else {
         Finding::error(
             "the publications must be made, and this role may not make them",
-            format!("Run as the owner of the tables: {statements}"),
+            format!("Run as the owner of the tables: `{statements}`"),
         )
     });
     Ok(())

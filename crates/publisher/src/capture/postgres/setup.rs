@@ -20,6 +20,10 @@ use crate::capture::CaptureStart;
 /// Suffix of the publication for tables without replica identity.
 pub const INSERTS_SUFFIX: &str = "_inserts";
 
+/// How long a change of a publication may wait for its tables. VACUUM and CREATE INDEX CONCURRENTLY hold the lock for as
+/// long as they run, and what captures waits with us.
+const LOCK_WAIT: &str = "5s";
+
 /// The two publications of a stream.
 #[must_use]
 pub fn publications(publication: &str) -> [String; 2] {
@@ -243,7 +247,8 @@ pub async fn run_publications(client: &Client, plan: &PublicationPlan) -> Result
     if plan.statements.is_empty() {
         return Ok(());
     }
-    let sql = format!("BEGIN; {}; COMMIT", plan.statements.join("; "));
+    let sql =
+        format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_WAIT}'; {}; COMMIT", plan.statements.join("; "));
     if let Err(error) = client.batch_execute(&sql).await {
         let _ = client.batch_execute("ROLLBACK").await;
         return Err(match error.code() {

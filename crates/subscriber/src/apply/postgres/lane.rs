@@ -33,24 +33,31 @@ const MAX_IN_FLIGHT: usize = 256;
 /// Deliveries that a table goes without COPY after it met a row that was there.
 const WITHOUT_COPY: u32 = 16;
 
-/// Only for the lane's own row: rows wait as long as the target's other users need.
+/// The lane's own row is free or in the hands of another publisher: no reason to wait long.
 const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
+
+/// Back to the session's own bound.
+const LOCK_ROWS: &str = "SET LOCAL lock_timeout TO DEFAULT";
 
 /// One lane of a PostgreSQL target.
 pub struct PostgresLane {
     pub(super) session: Session,
     pub(super) settings: Arc<Settings>,
-    row: ProgressRow,
+    pub(super) row: ProgressRow,
     pub(super) bindings: HashMap<TableId, Arc<Binding>>,
     pub(super) bound_at: Instant,
     /// Shapes whose oddities have been logged.
     pub(super) warned: HashSet<TableId>,
     /// Tables where COPY met a row that was there, and for how many tries they go without.
     no_copy: HashMap<TableId, u32>,
+    /// Tables that collect keys for a re-snapshot, by name; `None` when that has to be looked up.
+    pub(super) collecting: Option<HashSet<String>>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
     pub(super) staged: Option<Progress>,
+    /// An open transaction was given up for the catalog's sake, which was read anew; until the next commit or verdict.
+    reread: bool,
 }
 
 /// Why a transaction was given up.
@@ -91,6 +98,7 @@ impl PostgresLane {
     ) -> Result<Self, PostgresError> {
         row.create_table(&session).await?;
         let committed = row.read(&mut session, false).await?;
+        let collecting = Some(row.collecting(&session).await?);
         if !session.replica {
             info!(
                 "session_replication_role is not granted: linked tables are applied row by row (see rowbridge check)"
@@ -104,13 +112,16 @@ impl PostgresLane {
             bound_at: Instant::now(),
             warned: HashSet::new(),
             no_copy: HashMap::new(),
+            collecting,
             committed,
             staged: None,
+            reread: false,
         })
     }
 
     async fn abandon(&mut self) -> Result<(), PostgresError> {
         self.staged = None;
+        self.collecting = None;
         self.session.batch("ROLLBACK").await.map_err(|e| failed("rolling back", e))
     }
 
@@ -121,7 +132,7 @@ impl PostgresLane {
     /// The set form of everything in one round trip.
     async fn quickly(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Outcome, Stop> {
         let Some(stored) = self.committed.clone() else { return Ok(Outcome::Careful) };
-        if delivery.head.open || stored.source != delivery.head.source {
+        if self.collecting.is_none() || delivery.head.open || stored.source != delivery.head.source {
             return Ok(Outcome::Careful);
         }
         let plan = plan(delivery, Some(stored.position));
@@ -130,7 +141,8 @@ impl PostgresLane {
             [Step::Rows(events)] => events,
             _ => return Ok(Outcome::Careful),
         };
-        let Ok(Some(calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
+        let Ok(Some(mut calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
+        calls.extend(self.collected(events));
         if calls.len() > MAX_IN_FLIGHT {
             return Ok(Outcome::Careful);
         }
@@ -155,7 +167,7 @@ impl PostgresLane {
                 [&stream, &endpoint, &stored.source.0, &old_epoch, &old, &new, &new_epoch];
             session.client.query_one(&advance, &params).await.map(|_| 1)
         })));
-        flights.push(batch("SET LOCAL lock_timeout = 0"));
+        flights.push(batch(LOCK_ROWS));
         flights.extend(sets);
         flights.push(batch("COMMIT"));
         let copied = flights.iter().any(|flight| matches!(flight, Flight::Copy(_)));
@@ -232,12 +244,16 @@ impl PostgresLane {
             Some(staged) => Some(staged),
             None => {
                 self.session.batch(LOCK_PROGRESS).await.map_err(|e| stop("beginning a transaction", e))?;
+                let believed = self.committed.clone();
                 let mut stored = self.row.read(&mut self.session, true).await?;
                 if stored.is_none()
                     && matches!(decide(None, head), Decision::Apply(_))
                     && !self.row.insert(&mut self.session, &head.source, to).await?
                 {
                     stored = self.row.read(&mut self.session, true).await?;
+                }
+                if self.collecting.is_none() || stored != believed {
+                    self.collecting = Some(self.row.collecting(&self.session).await?);
                 }
                 self.committed = stored.clone();
                 stored
@@ -253,14 +269,17 @@ impl PostgresLane {
         if stored.is_some() {
             self.row.write(&mut self.session, &head.source, to).await?;
         }
-        self.session.batch("SET LOCAL lock_timeout = 0").await.map_err(|e| stop("applying a delivery", e))?;
+        self.session.batch(LOCK_ROWS).await.map_err(|e| stop("applying a delivery", e))?;
         let plan = plan(delivery, after);
         for step in &plan.steps {
             match step {
-                Step::Rows(events) => self.rows(events).await?,
+                Step::Rows(events) => {
+                    self.rows(events).await?;
+                    self.collect(events).await?;
+                }
                 Step::Truncate { tables, position } => self.truncate(delivery, tables, *position).await?,
-                Step::Chunk { chunk, sent, clear, position } => {
-                    self.chunk(chunk, sent, *clear, *position).await?;
+                Step::Chunk { chunk, sent, begins, position } => {
+                    self.chunk(chunk, sent, *begins, *position).await?;
                 }
             }
         }
@@ -401,21 +420,21 @@ impl PostgresLane {
         }
         self.carefully(delivery, to).await
     }
-}
 
-impl TargetLane for PostgresLane {
-    type Error = PostgresError;
-
-    async fn progress(&mut self) -> Result<Option<Progress>, PostgresError> {
+    async fn look(&mut self) -> Result<Option<Progress>, PostgresError> {
         if self.staged.is_some() {
             self.abandon().await?;
         }
         self.session.check_process().await?;
+        let believed = self.committed.clone();
         self.committed = self.row.read(&mut self.session, false).await?;
+        if self.committed != believed {
+            self.collecting = None;
+        }
         Ok(self.committed.clone())
     }
 
-    async fn apply(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+    async fn take(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
         let head = &delivery.head;
         let goes_on = self.staged.as_ref().is_some_and(|staged| {
             head.prev == Some(staged.position) && head.source == staged.source && head.to > head.prev
@@ -425,17 +444,24 @@ impl TargetLane for PostgresLane {
         }
         if !goes_on && matches!(decide(self.committed.as_ref(), head), Decision::Answer(_)) {
             // What is remembered may be older than the target: only the target itself gives an answer.
+            let believed = self.committed.clone();
             self.committed = self.row.read(&mut self.session, false).await?;
+            if self.committed != believed {
+                self.collecting = None;
+            }
             if let Decision::Answer(answer) = decide(self.committed.as_ref(), head) {
                 return Ok(answer);
             }
         }
         let Some(to) = head.to else { return Err(PostgresError::Undefined) };
         let mut retried = false;
-        self.session.catalog_is_fresh = false;
+        self.session.catalog_is_fresh = self.reread;
         loop {
             let stop = match self.attempt(delivery, to).await {
-                Ok(applied) => return Ok(applied),
+                Ok(applied) => {
+                    self.reread &= self.staged.is_some();
+                    return Ok(applied);
+                }
                 Err(stop) => stop,
             };
             let was_open = self.staged.is_some();
@@ -443,6 +469,7 @@ impl TargetLane for PostgresLane {
             match stop {
                 Stop::Rejected(failing) => {
                     rolled_back?;
+                    self.reread = false;
                     // The table may be mended at the target: look again next time.
                     self.bindings.clear();
                     return Ok(Applied::Rejected { position: self.position(), failing });
@@ -451,16 +478,49 @@ impl TargetLane for PostgresLane {
                     rolled_back?;
                     self.bindings.clear();
                     self.session.forget_statements();
-                    if retried || was_open {
+                    if retried || (was_open && self.reread) {
                         return Err(failed("applying a delivery", error));
                     }
                     debug!(error = %error, "the target's catalog has changed");
+                    if was_open {
+                        return self.begin_again(delivery).await;
+                    }
                     retried = true;
                     self.session.catalog_is_fresh = true;
                 }
                 Stop::Error(error) => return Err(error),
             }
         }
+    }
+
+    /// The open transaction met a catalog that is not what was cached. Its earlier parts are gone with it, so it has to be
+    /// sent again; what it lacked and may be made is made before, because a new enum label cannot be used in the
+    /// transaction that adds it.
+    async fn begin_again(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+        self.reread = true;
+        match self.bind_all(delivery).await {
+            Ok(()) => Ok(Applied::Gap { position: self.position() }),
+            Err(Stop::Rejected(failing)) => {
+                self.bindings.clear();
+                Ok(Applied::Rejected { position: self.position(), failing })
+            }
+            Err(Stop::Catalog(error)) => Err(failed("reading the target's catalog", error)),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl TargetLane for PostgresLane {
+    type Error = PostgresError;
+
+    async fn progress(&mut self) -> Result<Option<Progress>, PostgresError> {
+        let watch = self.session.watch.clone();
+        watch.over(self.look()).await
+    }
+
+    async fn apply(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+        let watch = self.session.watch.clone();
+        watch.over(self.take(delivery)).await
     }
 
     async fn rollback(&mut self) -> Result<(), PostgresError> {

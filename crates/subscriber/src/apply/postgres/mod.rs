@@ -4,6 +4,7 @@ mod barriers;
 mod bind;
 mod catalog;
 mod check;
+mod collect;
 mod copy;
 mod create;
 mod error;
@@ -15,6 +16,7 @@ mod set;
 mod settle;
 mod statement;
 mod types;
+mod watch;
 
 use std::sync::Arc;
 

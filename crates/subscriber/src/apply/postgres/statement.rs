@@ -238,6 +238,38 @@ pub(super) fn prune(binding: &Binding, after: bool, upto: bool) -> String {
     }
 }
 
+/// A table that takes the keys of another, with its types and collations, so that keys compare as they do there.
+pub(super) fn create_collection(binding: &Binding, collection: &str) -> String {
+    let key: Vec<_> = binding.key().map(|(_, column, _)| column.ident.as_str()).collect();
+    format!("CREATE TABLE {collection} AS SELECT {} FROM {} WITH NO DATA", key.join(", "), binding.table)
+}
+
+/// Notes keys. Parameters: the key.
+pub(super) fn collect(binding: &Binding, collection: &str) -> String {
+    let key: Vec<_> = binding.key().map(|(_, column, _)| column.ident.as_str()).collect();
+    let values: Vec<_> = binding.key().enumerate().map(|(i, (_, column, _))| value(column, i + 1)).collect();
+    format!(
+        "INSERT INTO {collection} ({}) SELECT {} FROM {}",
+        key.join(", "),
+        values.join(", "),
+        source(1, key.len())
+    )
+}
+
+/// Removes the rows whose keys were not noted.
+pub(super) fn sweep(binding: &Binding, collection: &str) -> String {
+    let same: Vec<_> =
+        binding.key().map(|(_, column, operator)| format!("t.{0} {operator} k.{0}", column.ident)).collect();
+    let gone = format!("NOT EXISTS (SELECT FROM {collection} AS k WHERE {})", same.join(" AND "));
+    match &binding.soft {
+        None => format!("DELETE FROM {} AS t WHERE {gone}", binding.table),
+        Some(soft) => format!(
+            "UPDATE {} AS t SET {1} = now() WHERE t.{1} IS NULL AND {gone}",
+            binding.table, soft.ident
+        ),
+    }
+}
+
 /// Removes all rows.
 pub(super) fn clear(binding: &Binding) -> String {
     match &binding.soft {

@@ -1,12 +1,14 @@
 //! `rowbridge check` and `rowbridge teardown` for a SQLite target.
 
 use rowbridge_schema::StreamName;
+use rowbridge_schema::sql::ident;
 
 use super::error::SqliteError;
-use super::progress::CREATE_SQL;
+use super::progress::{self, CREATE_SQL};
 use super::session::Session;
 use super::{SqliteTarget, blocking};
-use crate::apply::CheckItem;
+use crate::apply::remains::Remains;
+use crate::apply::{CheckItem, collection};
 
 const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
      AND name = 'rowbridge_progress' COLLATE NOCASE)";
@@ -78,24 +80,26 @@ impl SqliteTarget {
             let finding = format!(
                 "{trigger:?} on {table:?} fires for rows that are applied: SQLite has no replica role"
             );
-            let fix = format!(
-                "DROP TRIGGER {}, if the source has already done its work",
-                rowbridge_schema::sql::ident(&trigger)
-            );
+            let fix = format!("DROP TRIGGER {}, if the source has already done its work", ident(&trigger));
             item("trigger", false, finding, Some(fix));
         }
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
-    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
+    /// What Rowbridge made for itself in the target: the progress of these streams, the keys that their unfinished
+    /// re-snapshots have met, and the table that holds progress when no other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
     /// A file that cannot be opened, is locked, or cannot be written; nothing was removed then.
     pub async fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
         blocking(|| {
             let session = Session::open(&self.path, false, self.busy_timeout)?;
-            session.begin()?;
+            // A list is a look: the application keeps the write lock.
+            if run {
+                session.begin()?
+            } else {
+                session.batch("beginning", "BEGIN")?
+            }
             let made = forget(&session, streams, run).inspect_err(|_| session.rollback())?;
             session.commit()?;
             Ok(made)
@@ -106,24 +110,24 @@ impl SqliteTarget {
 fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
     let conn = &session.conn;
     let work = || -> rusqlite::Result<Vec<String>> {
+        let mut listed = Vec::new();
+        for stream in streams {
+            for name in progress::tables(conn, &collection::of_stream(stream))? {
+                if run {
+                    conn.execute_batch(&format!("DROP TABLE main.{}", ident(&name)))?;
+                }
+                listed.push(format!("table {name}"));
+            }
+        }
         if !conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0))? {
-            return Ok(Vec::new());
+            return Ok(listed);
         }
         let mut statement =
             conn.prepare("SELECT stream, endpoint FROM main.rowbridge_progress ORDER BY 1, 2")?;
         let lanes = statement
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
-        let mut made: Vec<String> = lanes
-            .iter()
-            .filter(|(stream, _)| is_ours(stream))
-            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
-            .collect();
-        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
-        if all {
-            made.push("table rowbridge_progress".to_owned());
-        }
+        let Remains { listed, all } = Remains::new(&lanes, streams, listed, "rowbridge_progress");
         drop(statement);
         if run && all {
             conn.execute_batch("DROP TABLE main.rowbridge_progress")?;
@@ -132,7 +136,7 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
                 conn.execute("DELETE FROM main.rowbridge_progress WHERE stream = ?1", [stream.as_str()])?;
             }
         }
-        Ok(made)
+        Ok(listed)
     };
     work().map_err(|source| session.failed("removing progress", source))
 }
