@@ -35,8 +35,8 @@ use attempt::Client;
 pub use attempt::{AttemptError, LaneSetupError};
 use batch::{Batcher, Common, Delivery, Limits};
 pub use fault::{Fault, Unfit};
-pub use handle::{LaneConfig, LaneHandle, Timing};
-pub use probe::{ProbeError, probe};
+pub use handle::{LaneConfig, LaneHandle, Orders, Timing};
+pub use probe::{ProbeError, Standing, ask, probe};
 use retry::Backoff;
 pub use state::{LaneState, LaneStatus};
 
@@ -52,8 +52,8 @@ pub struct Lane<J: Journal> {
     client: Client,
     metrics: LaneMetrics,
     status: watch::Sender<LaneStatus>,
-    commands: watch::Receiver<Option<Position>>,
-    commands_open: bool,
+    orders: watch::Receiver<Orders>,
+    orders_open: bool,
     /// `None` before the first handshake, and while the journal does not hold what the target needs.
     batcher: Option<Batcher<J::Reader>>,
     limits: Limits,
@@ -81,7 +81,7 @@ pub struct Lane<J: Journal> {
 enum Event {
     Stop,
     Answer(Result<Reply, AttemptError>, Duration),
-    Snapshot(bool),
+    Ordered(bool),
     Due,
     Idle,
     Blocks,
@@ -102,7 +102,7 @@ impl<J: Journal> Lane<J> {
         let name = config.endpoint.name.clone();
         let metrics = metrics.lane(&config.stream, &name);
         let (status, status_receiver) = watch::channel(LaneStatus::default());
-        let (snapshot_from, commands) = watch::channel(config.snapshot_from);
+        let (orders_in, orders) = watch::channel(config.orders.clone());
         let common = Common {
             stream: config.stream.clone(),
             endpoint: name.clone(),
@@ -112,7 +112,7 @@ impl<J: Journal> Lane<J> {
         };
         let now = Instant::now();
         metrics.state(&LaneState::LABELS, LaneState::Starting.label());
-        let lane = Self {
+        let mut lane = Self {
             current: Some(Arc::new(Delivery::handshake(&common))),
             journal,
             config,
@@ -120,8 +120,8 @@ impl<J: Journal> Lane<J> {
             client,
             metrics,
             status,
-            commands,
-            commands_open: true,
+            orders,
+            orders_open: true,
             batcher: None,
             limits: Limits::default(),
             max_body: None,
@@ -136,7 +136,8 @@ impl<J: Journal> Lane<J> {
             idle_at: now,
             stuck: false,
         };
-        Ok((lane, LaneHandle { name, status: status_receiver, snapshot_from }))
+        lane.detach_if_ordered();
+        Ok((lane, LaneHandle { name, status: status_receiver, orders: orders_in }))
     }
 
     /// Delivers until `shutdown` becomes true (or its sender is gone), then finishes the delivery in flight within the
@@ -150,7 +151,7 @@ impl<J: Journal> Lane<J> {
             let waiting = self.current.is_some() && !flying;
             let may_collect = self.next.is_none() && self.batcher.as_ref().is_some_and(|b| !b.is_closed());
             let may_idle = self.current.is_none() && !self.batcher.as_ref().is_some_and(Batcher::is_open);
-            let Self { flight, commands, commands_open, batcher, due, idle_at, .. } = &mut self;
+            let Self { flight, orders, orders_open, batcher, due, idle_at, .. } = &mut self;
             let event = tokio::select! {
                 biased;
                 // 1. A stop goes before everything.
@@ -160,8 +161,8 @@ impl<J: Journal> Lane<J> {
                     Ok((reply, took)) => Event::Answer(reply, took),
                     Err(_) => Event::Answer(Err(AttemptError::Abandoned), Duration::ZERO),
                 },
-                // 3. The caller's word on a snapshot.
-                changed = commands.changed(), if *commands_open => Event::Snapshot(changed.is_ok()),
+                // 3. The caller's word on snapshots and detached endpoints.
+                changed = orders.changed(), if *orders_open => Event::Ordered(changed.is_ok()),
                 // 4. A delivery whose time has come: the first attempt, a retry, a probe.
                 () = moment(*due), if waiting => Event::Due,
                 // 5. Before new blocks, so that a stream of which nothing is for us cannot keep the position back.
@@ -172,7 +173,7 @@ impl<J: Journal> Lane<J> {
             match event {
                 Event::Stop => return self.stop().await,
                 Event::Answer(reply, took) => self.answered(reply, took),
-                Event::Snapshot(open) => self.snapshot_announced(open),
+                Event::Ordered(open) => self.ordered(open),
                 Event::Due => self.send(),
                 Event::Idle => self.idle(),
                 Event::Blocks => self.collect(),
@@ -290,15 +291,41 @@ impl<J: Journal> Lane<J> {
         }
     }
 
-    fn snapshot_announced(&mut self, open: bool) {
-        self.commands_open = open;
-        self.config.snapshot_from = *self.commands.borrow_and_update();
-        if open
-            && self.flight.is_empty()
-            && matches!(self.status.borrow().state, LaneState::NeedsSnapshot { .. })
-        {
+    fn ordered(&mut self, open: bool) {
+        self.orders_open = open;
+        let before = std::mem::replace(&mut self.config.orders, self.orders.borrow_and_update().clone());
+        if !open || self.config.orders == before || self.detach_if_ordered() {
+            return;
+        }
+        let state = self.status.borrow().state.clone();
+        let waits = matches!(state, LaneState::NeedsSnapshot { .. } | LaneState::Halted { .. });
+        if before.detached.is_some() {
+            self.stuck = false;
+            self.enter(LaneState::Starting);
+            self.handshake(Instant::now());
+        } else if waits && self.flight.is_empty() {
+            self.stuck = false;
             self.handshake(Instant::now());
         }
+    }
+
+    /// Drops everything if the stream goes on without this endpoint; only an order ends that.
+    fn detach_if_ordered(&mut self) -> bool {
+        let Some(reason) = self.config.orders.detached.clone() else { return false };
+        // What is in flight may still arrive, as after a kill.
+        self.flight.abort_all();
+        self.fall_silent();
+        self.status.send_modify(|status| status.staged = None);
+        self.enter(LaneState::Detached { reason, endpoint: self.common.endpoint.clone() });
+        true
+    }
+
+    /// No timer and no reader is left: nothing goes on by itself.
+    fn fall_silent(&mut self) {
+        self.current = None;
+        self.next = None;
+        self.batcher = None;
+        self.idle_at = Instant::now() + Duration::from_secs(u64::from(u32::MAX));
     }
 
     fn update_lag(&self) {

@@ -23,7 +23,7 @@ impl<J: Journal> Lane<J> {
                     id: &delivery.request.id,
                     to: delivery.to,
                     open: delivery.open,
-                    begins: self.config.snapshot_from,
+                    begins: self.config.orders.snapshot_from,
                 };
                 judge(&reply, &expected, SystemTime::now())
             }
@@ -132,9 +132,14 @@ impl<J: Journal> Lane<J> {
         self.next = None;
         self.batcher = None;
         let cursor = position.unwrap_or(self.config.start);
-        let from = cursor.max(self.config.snapshot_from.unwrap_or(Position::ZERO));
-        if position.is_some() && from.epoch < self.config.first_epoch {
-            return self.need_snapshot(cursor, Position::new(self.config.first_epoch, 0, 0));
+        let from = cursor.max(self.config.orders.snapshot_from.unwrap_or(Position::ZERO));
+        if position.is_some() && from < self.config.first {
+            return self.need_snapshot(cursor, self.config.first);
+        }
+        if from.epoch > self.config.orders.epoch {
+            // Whatever we captured lies below, and would count as delivered.
+            self.halt(Fault::OldEpoch { message: Some(format!("it stands at {from}")), stands: Some(from) });
+            return self.handshake(self.due);
         }
         match self.journal.reader(from) {
             Ok(reader) => {
@@ -225,16 +230,15 @@ impl<J: Journal> Lane<J> {
     }
 
     fn halt(&mut self, fault: Fault) {
+        if let Fault::ForeignSource { stands, .. } | Fault::OldEpoch { stands, .. } = &fault {
+            self.status.send_modify(|status| status.answered = *stands);
+        }
         self.due = Instant::now() + self.config.timing.probe_every;
         self.enter(LaneState::Halted { reason: fault.report(), hint: fault.hint() });
     }
 
     fn disable(&mut self, fault: Fault) {
-        self.current = None;
-        self.next = None;
-        self.batcher = None;
-        // No timer and no reader is left: only a restart goes on.
-        self.idle_at = Instant::now() + Duration::from_secs(u64::from(u32::MAX));
+        self.fall_silent();
         self.enter(LaneState::Disabled { reason: fault.report() });
     }
 
@@ -269,7 +273,7 @@ impl<J: Journal> Lane<J> {
     }
 
     /// Enters a state; the log hears of it once.
-    fn enter(&mut self, state: LaneState) {
+    pub(super) fn enter(&mut self, state: LaneState) {
         let endpoint = &self.common.endpoint;
         let news = !state.is_same(&self.status.borrow().state);
         if news {
@@ -284,6 +288,9 @@ impl<J: Journal> Lane<J> {
                 }
                 LaneState::NeedsSnapshot { .. } => {
                     tracing::error!(%endpoint, error = %state, "the lane needs a snapshot")
+                }
+                LaneState::Detached { .. } => {
+                    tracing::error!(%endpoint, error = %state, "the endpoint is detached: the stream goes on without it");
                 }
                 LaneState::Disabled { reason } => {
                     tracing::error!(%endpoint, error = %reason, "the lane is disabled")

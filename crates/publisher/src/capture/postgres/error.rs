@@ -170,7 +170,11 @@ impl Classified for PostgresError {
                 _ => None,
             },
             Self::SlotInUse { .. } => {
-                Some("Stop the other publisher, or give this one another source.slot.".to_owned())
+                Some(
+                    "Stop the other publisher, or give this one another source.slot. With journal.confirm = \"delivered\" at \
+                     both, this one would be a standby."
+                        .to_owned(),
+                )
             }
             _ => None,
         }

@@ -11,7 +11,7 @@ pub mod pgoutput;
 mod relation;
 pub mod setup;
 mod shapes;
-mod timeline;
+pub mod timeline;
 mod transaction;
 pub mod walsender;
 
@@ -36,7 +36,7 @@ use self::transaction::Transaction;
 use self::walsender::{
     Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, Walsender, format_lsn, parse_lsn,
 };
-use super::{Capture, CaptureStart, Captured};
+use super::{Capture, CaptureStart, Captured, Retained};
 use crate::journal::Resume;
 use crate::state::SentColumns;
 
@@ -77,6 +77,8 @@ pub struct Opened {
     pub added: Vec<TableName>,
     /// LSN from which changes come.
     pub from: u64,
+    /// A publisher has noted that it was sending existing rows; see [`setup::mark_snapshot`].
+    pub unfinished: bool,
 }
 
 /// A running capture.
@@ -115,6 +117,8 @@ pub struct PostgresCapture {
     /// The last end that was handed on.
     passed: u64,
     hurried: Hurried,
+    /// The note of a snapshot is there.
+    marked: bool,
 }
 
 /// How often in vain the server was asked how far it is. What a read-only or an open transaction has logged (pruned pages,
@@ -152,7 +156,7 @@ impl PostgresCapture {
         }
         let mut walsender = Walsender::connect(&connect_options(&options.connector)?).await?;
         let system = walsender.identify_system().await?;
-        let source = SourceId(format!("postgres:{}:{}", system.system_id, options.source.slot));
+        let source = source_id(&system.system_id, &options.source.slot);
         let (from, confirmed) =
             setup::prepare_slot(&sql, &mut walsender, &options.source.slot, start, options.fresh).await?;
         let switched_at = match options.timeline {
@@ -173,7 +177,8 @@ impl PostgresCapture {
         let now = Instant::now();
         let mut added = plan.added;
         added.extend(plan.upgraded);
-        let opened = Opened { timeline: system.timeline, switched_at, added, from };
+        let unfinished = setup::is_snapshot_marked(&sql, &options.source.slot).await?;
+        let opened = Opened { timeline: system.timeline, switched_at, added, from, unfinished };
         let capture = Self {
             source,
             options: PostgresOptions { earlier_epochs: earlier, ..options },
@@ -202,6 +207,7 @@ impl PostgresCapture {
             wal_end: from,
             passed: 0,
             hurried: Hurried { at: 0, calls: 0, patience: FIRST_PATIENCE },
+            marked: unfinished,
         };
         Ok((capture, opened))
     }
@@ -337,6 +343,12 @@ impl PostgresCapture {
     }
 }
 
+/// How deliveries name a source: a slot of a cluster.
+#[must_use]
+pub fn source_id(system_id: &str, slot: &str) -> SourceId {
+    SourceId(format!("postgres:{system_id}:{slot}"))
+}
+
 const OUTSIDE: PostgresError = PostgresError::Stream { what: "a change outside a transaction" };
 
 fn resume(lsn: u64) -> Resume {
@@ -436,6 +448,43 @@ impl Capture for PostgresCapture {
             self.confirmed = self.confirmed.max(lsn);
         }
         self.tell().await
+    }
+
+    /// Decoding skips commit records that begin before the slot's position.
+    fn resume_behind(&self, position: Position) -> Resume {
+        resume(position.offset.at + 1)
+    }
+
+    /// No record begins in the byte before another one, so this lies behind all commits that were passed.
+    fn reached_by(&self, resume: &Resume) -> Position {
+        let before = parse_lsn(&resume.0).unwrap_or(0).saturating_sub(1);
+        Position::new(self.epoch_of(before), before, 0)
+    }
+
+    async fn mark_snapshot(&mut self, pending: bool) -> Result<(), PostgresError> {
+        if pending != self.marked {
+            setup::mark_snapshot(&self.sql, &self.options.source.slot, pending).await?;
+            self.marked = pending;
+        }
+        Ok(())
+    }
+
+    async fn retained(&mut self) -> Result<Option<Retained>, PostgresError> {
+        let failed = |source| PostgresError::query("read what the slot holds", source);
+        let row = self
+            .sql
+            .query_opt(
+                "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::int8,
+                        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), confirmed_flush_lsn)::int8
+                 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+                &[&self.options.source.slot],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let number = |index: usize| row.try_get::<_, Option<i64>>(index).map_err(failed);
+        let bytes = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+        Ok(Some(Retained { bytes: bytes(number(0)?), unconfirmed: bytes(number(1)?) }))
     }
 
     /// The server ships only what is flushed, and what nobody commits stays unflushed until its next checkpoint: a read

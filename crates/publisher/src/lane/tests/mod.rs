@@ -59,8 +59,8 @@ fn config(target: &Target) -> LaneConfig {
             start: rowbridge_schema::config::Start::Snapshot,
         },
         start: Position::ZERO,
-        snapshot_from: None,
-        first_epoch: 0,
+        first: Position::ZERO,
+        orders: Orders { epoch: u32::MAX, ..Orders::default() },
         max_transaction: 1 << 20,
         shutdown_grace: Duration::from_secs(2),
         // Long enough to stay out of the way of tests that are not about them.

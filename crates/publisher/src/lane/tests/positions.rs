@@ -29,12 +29,61 @@ async fn a_target_of_an_earlier_life_needs_a_snapshot_of_this_one() {
     let mut block = Arc::into_inner(change(5, "orders")).unwrap();
     (block.head.first, block.head.last) = (here, here);
     journal.push(Arc::new(block));
-    let lane = run(LaneConfig { first_epoch: 9, ..config(&target) }, &journal);
+    let lane = run(LaneConfig { first: Position::new(9, 0, 0), ..config(&target) }, &journal);
     let status = lane.until(|status| status.state.label() == "needs_snapshot").await;
     assert!(status.state.to_string().contains("`rowbridge snapshot --all`"), "{}", status.state);
     target.with(|state| assert!(state.applied.is_empty()));
-    lane.handle.snapshot_from(Position { epoch: 9, ..at(0, 0) });
+    lane.handle.order(|orders| orders.snapshot_from = Some(Position { epoch: 9, ..at(0, 0) }));
     lane.until(|status| status.acked == Some(here)).await;
+    lane.stop().await;
+}
+
+#[tokio::test]
+async fn a_target_in_a_later_epoch_is_not_taken_for_one_that_is_ahead() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    target.with(|state| state.position = Some(Position { epoch: 7, ..at(1, 1) }));
+    journal.push(change(5, "orders"));
+    let mut config = config(&target);
+    config.orders.epoch = at(5, 1).epoch;
+    let lane = run(config, &journal);
+    let status = lane.until(|status| matches!(status.state, LaneState::Halted { .. })).await;
+    let text = status.state.to_string();
+    assert!(text.contains("later epoch") && text.contains("`rowbridge snapshot --all`"), "{text}");
+    // A new epoch that lies above takes the lane on at once, not at the next probe.
+    lane.handle.order(|orders| {
+        *orders = Orders { snapshot_from: Some(Position::new(8, 0, 0)), epoch: 8, detached: None };
+    });
+    lane.until(|status| status.state == LaneState::Running).await;
+    lane.stop().await;
+}
+
+#[tokio::test]
+async fn a_detached_lane_is_silent_until_it_is_attached_behind_a_snapshot() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    (1..=3).for_each(|commit| journal.push(change(commit, "orders")));
+    let lane = run(config(&target), &journal);
+    lane.until(|status| status.acked == Some(at(3, 1))).await;
+    lane.handle.order(|orders| orders.detached = Some("too slow".to_owned()));
+    let status = lane.until(|status| matches!(status.state, LaneState::Detached { .. })).await;
+    let text = status.state.to_string();
+    assert!(text.contains("too slow") && text.contains("`rowbridge snapshot --endpoint copy`"), "{text}");
+    assert!(!status.state.is_ready());
+    let seen = target.with(|state| state.seen.len());
+    (4..=6).for_each(|commit| journal.push(change(commit, "orders")));
+    lane.handle.order(|orders| orders.epoch -= 1);
+    lane.handle.order(|orders| (orders.detached, orders.snapshot_from) = (None, Some(at(5, 1))));
+    lane.until(|status| status.acked == Some(at(6, 1)) && status.state == LaneState::Running).await;
+    target.with(|state| {
+        assert_eq!(commits(&state.applied), [1, 2, 3, 6]);
+        let next = &state.seen[seen];
+        assert!(next.changes.is_empty() && next.prev.is_none(), "a handshake comes first");
+    });
+    lane.stop().await;
+    // As it is after a restart.
+    let mut config = config(&target);
+    config.orders.detached = Some("too slow".to_owned());
+    let lane = run(config, &journal);
+    lane.until(|status| matches!(status.state, LaneState::Detached { .. })).await;
     lane.stop().await;
 }
 
@@ -51,7 +100,7 @@ async fn a_target_behind_the_journal_needs_a_snapshot_and_goes_on_with_it() {
     assert!(status.state.to_string().contains("`rowbridge snapshot --all`"));
     assert!(!status.state.is_ready());
     assert_eq!(*journal.released.borrow(), Some(at(6, 1)), "a lane that cannot go on holds nothing");
-    lane.handle.snapshot_from(at(5, 1));
+    lane.handle.order(|orders| orders.snapshot_from = Some(at(5, 1)));
     lane.until(|status| status.acked == Some(at(6, 1)) && status.state == LaneState::Running).await;
     target.with(|state| {
         assert_eq!(commits(&state.applied), [6]);

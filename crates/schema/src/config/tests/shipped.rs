@@ -59,6 +59,7 @@ fn every_key_is_in_the_default_file() {
 #[test]
 fn the_default_file_shows_the_defaults() {
     let examples = [
+        "max_retained",
         "allow_networks",
         "ca ",
         "trusted_proxies",
@@ -101,6 +102,7 @@ fn the_default_file_shows_the_defaults() {
 
     // The examples are valid too.
     let config = read(&uncommented(|line| !line.starts_with("max_log_rows"))).unwrap();
+    assert_eq!(config.publisher.as_ref().unwrap().source.max_retained, Some(20 << 30));
     assert_eq!(config.admin.unwrap().listen.port(), 9400);
     assert_eq!(config.subscriber.unwrap().maps.len(), 1);
 }
