@@ -23,6 +23,27 @@ impl Target {
     /// # Errors
     /// `[[map]]` entries that contradict each other, or certificates that cannot be read: both are the file's.
     pub(crate) fn new(config: &SubscriberConfig) -> Result<Self, Failure> {
+        let mapping = Self::mapping(config)?;
+        let create = config.target.create;
+        Ok(match &config.target.database {
+            DatabaseUrl::Postgres(url) => {
+                let tls = tls::of_url(url).map_err(no_tls)?;
+                Self::Postgres(PostgresTarget::new(url.clone(), tls, mapping, create))
+            }
+            DatabaseUrl::Mysql(url) => {
+                let pem = root_certificate(url)?;
+                let roots = tls::authorities(url.ssl_mode, pem.as_deref()).map_err(no_tls)?;
+                Self::Mysql(MysqlTarget::new(url.clone(), roots, mapping, create))
+            }
+            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteTarget::new(path, mapping, create)),
+        })
+    }
+
+    /// What `[[map]]` says.
+    ///
+    /// # Errors
+    /// Entries that contradict each other.
+    pub(crate) fn mapping(config: &SubscriberConfig) -> Result<Arc<Mapping>, Failure> {
         let dialect = match config.target.database {
             DatabaseUrl::Postgres(_) => Dialect::Postgres,
             DatabaseUrl::Mysql(_) => Dialect::Mysql,
@@ -38,24 +59,10 @@ impl Target {
                 .collect();
             Failure::usage(lines.join("\n"))
         })?;
-        let mapping = Arc::new(match &config.target.database {
+        Ok(Arc::new(match &config.target.database {
             DatabaseUrl::Mysql(url) if !url.database.is_empty() => mapping.into_one_database(),
             _ => mapping,
-        });
-        let create = config.target.create;
-        Ok(match &config.target.database {
-            DatabaseUrl::Postgres(url) => {
-                let pem = root_certificate(url)?;
-                let tls = tls::postgres_client(url.ssl_mode, pem.as_deref()).map_err(no_tls)?;
-                Self::Postgres(PostgresTarget::new(url.clone(), tls, mapping, create))
-            }
-            DatabaseUrl::Mysql(url) => {
-                let pem = root_certificate(url)?;
-                let roots = tls::authorities(url.ssl_mode, pem.as_deref()).map_err(no_tls)?;
-                Self::Mysql(MysqlTarget::new(url.clone(), roots, mapping, create))
-            }
-            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteTarget::new(path, mapping, create)),
-        })
+        }))
     }
 }
 

@@ -19,6 +19,7 @@ fn source(url: &str, tables: &[&str]) -> SourceConfig {
         slot: String::new(),
         publication: String::new(),
         max_transaction: 1 << 28,
+        max_retained: None,
         max_log_rows: 1,
     }
 }

@@ -5,6 +5,7 @@ mod collection;
 mod decision;
 pub mod mysql;
 pub mod postgres;
+mod remains;
 pub mod sqlite;
 
 use std::future::Future;

@@ -220,11 +220,8 @@ impl Conversions {
                 let bound =
                     |key: &Option<Vec<String>>| key.as_ref().map(|key| self.key_texts(key)).transpose();
                 Some(KeyRange { after: bound(&range.after)?, upto: bound(&range.upto)? })
-            } else if range.after.is_none() {
-                // Where keys are ordered otherwise, the first range removes all that it does not send; the rows of the
-                // later ones come with them.
-                Some(KeyRange::default())
             } else {
+                // Where keys are ordered otherwise, they are collected until the last range is there.
                 None
             };
         }

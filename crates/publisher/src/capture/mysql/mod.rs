@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use rowbridge_schema::{Offset, SourceId, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName, TablePatterns};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
@@ -41,7 +41,7 @@ use self::group::{Group, Prepared};
 use self::gtid::{Gtids, ResumePoint};
 use self::shape::Shape;
 use self::value::Converted;
-use super::{Capture, CaptureStart, Captured};
+use super::{Capture, CaptureStart, Captured, Retained};
 use crate::journal::Resume;
 use crate::state::{self, SentColumns, State};
 
@@ -413,6 +413,27 @@ impl Capture for MysqlCapture {
 
     /// Nothing holds the log for us: the server removes it by age.
     async fn confirm(&mut self, _resume: &Resume) -> Result<(), MysqlError> {
+        Ok(())
+    }
+
+    /// The server is told nothing, so that any text will do.
+    fn resume_behind(&self, position: Position) -> Resume {
+        Resume(Arc::from(position.to_string()))
+    }
+
+    /// A transaction stands at its start in the log, one that comes later at the resume point or behind it.
+    fn reached_by(&self, resume: &Resume) -> Position {
+        let point = ResumePoint::parse(self.server.is_mariadb(), &resume.0);
+        let offset = point.map_or(Offset { file: 0, at: 0 }, |point| setup::offset(&point));
+        Position { epoch: self.epoch, offset, ordinal: 0 }
+    }
+
+    /// The log is kept by age, for everybody.
+    async fn retained(&mut self) -> Result<Option<Retained>, MysqlError> {
+        Ok(None)
+    }
+
+    async fn mark_snapshot(&mut self, _: bool) -> Result<(), MysqlError> {
         Ok(())
     }
 
