@@ -13,7 +13,7 @@ use rowbridge_tests::compare::{
 use rowbridge_tests::metrics::{Metrics, wait_for};
 use rowbridge_tests::port::free_port;
 use rowbridge_tests::postgres::{Cluster, ClusterOptions, Stop};
-use rowbridge_tests::process::{Daemon, DaemonOptions};
+use rowbridge_tests::process::{Daemon, DaemonOptions, signal};
 use rowbridge_tests::proxy::{Direction, Mode, Proxy};
 use rowbridge_tests::scenario::{Pair, PairOptions};
 use rowbridge_tests::sqlite::SqliteFile;
@@ -177,12 +177,27 @@ async fn waiting_for_equality_survives_a_restart_of_the_target() {
     let (from, to) = (source.url("postgres"), target.url("postgres"));
     let wait = wait_until_equal(&from, &to, &[("public.t", "public.t")], DEADLINE);
     let act = async {
-        tokio::time::sleep(MOMENT).await;
+        // The sessions that the wait compares with, and that the restart ends under it.
+        session_besides(&target).await;
         target.restart().await;
         target.execute("postgres", "INSERT INTO t VALUES (2)").await;
     };
     tokio::join!(wait, act);
     wait_for_count(&target.connect("postgres").await, "public.t", 2, DEADLINE).await;
+}
+
+/// Waits until somebody besides this function has a session there.
+async fn session_besides(cluster: &Cluster) {
+    let own = cluster.connect("postgres").await;
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND query LIKE '%FROM%'";
+    rowbridge_tests::wait::until("a session of the comparison", DEADLINE, || async {
+        match own.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) {
+            0 => Err("none yet".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -228,6 +243,47 @@ fn sqlite_oracle_sees_storage_class_bits_and_tables() {
 }
 
 #[tokio::test]
+async fn proxy_passes_refuses_and_cuts() {
+    let receiver = Receiver::accepting();
+    let proxy = Proxy::to_port(receiver.port());
+    let url = format!("http://127.0.0.1:{}/x", proxy.port());
+    let post = || async { Forged::signed(&secret(1), "msg_1", "hello").post(&url).await };
+    assert_eq!(post().await.unwrap().status, 204);
+    assert!(proxy.stats().up_bytes > 100 && proxy.stats().connections == 1, "{:?}", proxy.stats());
+
+    proxy.set_mode(Mode::Refuse).await;
+    let refused = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    proxy.set_mode(Mode::Pass).await;
+    assert_eq!(post().await.unwrap().status, 204);
+
+    // The request takes effect, its answer is lost, once.
+    let before = receiver.requests().len();
+    proxy.cut_after(Direction::Down, 0);
+    assert!(post().await.is_err());
+    assert_eq!(receiver.requests().len(), before + 1);
+    assert_eq!(post().await.unwrap().status, 204);
+
+    // A cut in the middle of a body: the receiver never sees a whole request.
+    let before = receiver.requests().len();
+    proxy.cut_after(Direction::Up, 20_000);
+    let up_bytes = proxy.stats().up_bytes;
+    assert!(Forged::signed(&secret(1), "msg_1", vec![b'x'; 100_000]).post(&url).await.is_err());
+    assert_eq!(proxy.stats().up_bytes, up_bytes + 20_000);
+    assert_eq!(receiver.requests().len(), before);
+
+    // The end of a connection reaches its client before the proxy counts it.
+    proxy.wait_stats(DEADLINE, |stats| stats.open == 0).await;
+    let mut idle = tokio::net::TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
+    proxy.wait_stats(DEADLINE, |stats| stats.open == 1).await;
+    let cuts = proxy.stats().cuts;
+    proxy.cut();
+    let error = tokio::io::AsyncReadExt::read(&mut idle, &mut [0]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    proxy.wait_stats(DEADLINE, |stats| stats.cuts == cuts + 1 && stats.open == 0).await;
+}
+
+#[tokio::test]
 async fn proxy_stalls_delays_and_throttles() {
     let receiver = Receiver::accepting();
     let proxy = Proxy::to_port(receiver.port());
@@ -243,8 +299,13 @@ async fn proxy_stalls_delays_and_throttles() {
     proxy.set_mode(Mode::Stall).await;
     let held = tokio::spawn(send(10));
     proxy.wait_stats(DEADLINE, |stats| stats.connections == 1).await;
-    tokio::time::sleep(MOMENT).await;
-    assert!(receiver.requests().is_empty() && !held.is_finished());
+    // Requests that begin later and meet no stall are answered meanwhile.
+    let beside = Proxy::to_port(receiver.port());
+    for _ in 0..3 {
+        let url = format!("http://127.0.0.1:{}/beside", beside.port());
+        assert_eq!(Forged::signed(&secret(1), "msg_2", "").post(&url).await.unwrap().status, 204);
+    }
+    assert!(receiver.requests().iter().all(|request| request.path == "/beside") && !held.is_finished());
     proxy.set_mode(Mode::Pass).await;
     assert_eq!(held.await.unwrap().0, 204);
 
@@ -271,6 +332,7 @@ async fn proxy_breaks_and_heals_a_database_session() {
     let client = rowbridge_tests::postgres::connect(&url).await.unwrap();
     client.simple_query("SELECT 1").await.unwrap();
     proxy.set_mode(Mode::Stall).await;
+    // Time, since nothing else ends a wait for nothing; it cannot fail on a slow machine, only see less.
     assert!(
         tokio::time::timeout(MOMENT, client.simple_query("SELECT 1")).await.is_err(),
         "a stalled line answered"
@@ -406,10 +468,21 @@ async fn daemon_that_ends_early_shows_its_last_lines() {
 /// The death signal belongs to the thread that started the child, so children must outlive the thread that asked.
 #[tokio::test]
 async fn daemon_outlives_the_thread_that_started_it() {
-    let daemon = std::thread::spawn(|| Daemon::spawn(shell("echo up >&2; sleep 60"))).join().unwrap();
+    let script = "trap 'echo still here >&2' USR1; echo up >&2; while :; do sleep 0.02; done";
+    let asks = || {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap();
+        (Daemon::spawn(shell(script)), Path::new("/proc").join(thread))
+    };
+    let (daemon, thread) = std::thread::spawn(asks).join().unwrap();
     daemon.wait_for_line(|line| line == "up").await;
-    tokio::time::sleep(MOMENT).await;
-    assert!(daemon.is_running());
+    // The kernel sends death signals before it takes the thread off its list, so this is when they have been sent; and
+    // a process that has one answers nothing more.
+    rowbridge_tests::wait::until("the end of the thread", DEADLINE, || async {
+        if thread.exists() { Err(format!("{} is there", thread.display())) } else { Ok(()) }
+    })
+    .await;
+    signal(daemon.pid(), "USR1");
+    daemon.wait_for_line(|line| line == "still here").await;
 }
 
 #[test]
@@ -438,7 +511,7 @@ async fn pair_has_two_servers_with_proxies_on_every_line() {
     pair.target_execute("CREATE TABLE t (id int PRIMARY KEY)").await;
     let same = pair.wait_equal(&["public.t"]);
     let copy = async {
-        tokio::time::sleep(MOMENT).await;
+        session_besides(pair.target_cluster()).await;
         pair.target_execute("INSERT INTO t VALUES (1)").await;
     };
     tokio::join!(same, copy);

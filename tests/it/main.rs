@@ -18,4 +18,5 @@ mod poolers;
 mod resnapshot;
 mod semantics;
 mod sqlite;
+mod tls;
 mod types;

@@ -265,3 +265,25 @@ async fn object_that_the_target_lacks() {
     pair.publisher().restart().await;
     pair.wait_equal(&["public.t"]).await;
 }
+
+/// The same in a transaction of several deliveries, whose earlier parts lie in an open transaction of the target.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_that_the_target_lacks_in_a_large_transaction() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, c regclass, pad text); INSERT INTO t VALUES (0, NULL, NULL);
+         CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u ()",
+    )
+    .await;
+    pair.start().await;
+    pair.wait_equal(&["public.t"]).await;
+    pair.source_execute(
+        "BEGIN; INSERT INTO t SELECT i, NULL, repeat('x', 1000) FROM generate_series(1, 10000) i;
+         INSERT INTO t VALUES (77777, 'elsewhere.u', NULL); COMMIT",
+    )
+    .await;
+    super::faults::not_ready(&pair, &["halted", "public.t", "id=77777", "elsewhere"]).await;
+    pair.target_execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.u ()").await;
+    pair.publisher().restart().await;
+    pair.wait_equal(&["public.t"]).await;
+}

@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod scenario;
 pub mod size;
 pub mod sqlite;
+pub mod tls;
 mod versions;
 pub mod wait;
 pub mod webhook;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::files::{cached, copy_tree, ids_of, own_uid, owned_temp_dir, run, successful, tail};
 use crate::port::free_port;
 use crate::process::{RunAs, client_output, guarded, signal, spawn_guarded, wait_child};
+use crate::tls::Certificate;
 use crate::versions::set_up;
 
 /// A loaded machine starts a cluster in under a second; recovery after a kill may take longer.
@@ -29,6 +31,9 @@ pub struct ClusterOptions {
     pub fsync: bool,
     /// Further settings, for example `("wal_sender_timeout", "2s")`; they win over ours.
     pub settings: Vec<(String, String)>,
+    /// TCP takes TLS with this certificate and SCRAM passwords, and nothing else. The harness itself goes through the
+    /// unix socket then.
+    pub tls: Option<Certificate>,
 }
 
 impl ClusterOptions {
@@ -43,6 +48,12 @@ impl ClusterOptions {
     #[must_use]
     pub fn durable() -> Self {
         Self { fsync: true, ..Self::default() }
+    }
+
+    /// TLS and passwords on 127.0.0.1 and 127.0.0.2, so that a test has a wrong host name to go to.
+    #[must_use]
+    pub fn tls(certificate: Certificate) -> Self {
+        Self { tls: Some(certificate), ..Self::default() }.set("listen_addresses", "127.0.0.1,127.0.0.2")
     }
 
     /// Adds a setting.
@@ -120,11 +131,32 @@ impl Cluster {
         set("max_connections", "100");
         set("shared_buffers", "32MB");
         set("log_line_prefix", "%m [%p] %q%a ");
+        if self.options.tls.is_some() {
+            set("ssl", "on");
+        }
         for (name, value) in &self.options.settings {
             set(name, value);
         }
         let path = self.data().join("postgresql.conf");
         File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        if let Some(certificate) = &self.options.tls {
+            let rules = "local all all trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n";
+            std::fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
+            self.set_certificate(certificate);
+        }
+    }
+
+    /// Puts another certificate in place; the server shows it after a restart.
+    pub fn set_certificate(&self, certificate: &Certificate) {
+        // The names that the server looks for by itself. It refuses a key that others may read.
+        for (name, pem) in [("server.crt", &certificate.pem), ("server.key", &certificate.key_pem)] {
+            let path = self.data().join(name);
+            std::fs::write(&path, pem).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((uid, gid)) = self.install.owner {
+                chown(&path, Some(uid), Some(gid)).unwrap();
+            }
+        }
     }
 
     /// Starts a stopped cluster on the port it had before, and waits until it answers. Recovery is included.
@@ -178,10 +210,26 @@ impl Cluster {
         self.port
     }
 
-    /// A connection URL.
+    /// A connection URL for the harness's own sessions; one that asks for no password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        self.url_via(self.port, database)
+        match &self.options.tls {
+            None => self.url_via(self.port, database),
+            Some(_) => {
+                let socket = self.folder.path().to_str().unwrap().replace('/', "%2F");
+                format!("postgres://postgres@{socket}:{}/{database}", self.port)
+            }
+        }
+    }
+
+    /// A connection URL as a stranger has it: TLS with everything checked, and a password.
+    #[must_use]
+    pub fn tls_url(&self, host: &str, user: &str, password: &str, database: &str, roots: &Path) -> String {
+        format!(
+            "postgres://{user}:{password}@{host}:{}/{database}?sslmode=verify-full&sslrootcert={}",
+            self.port,
+            roots.display()
+        )
     }
 
     /// A connection URL through another port, where a proxy listens.
@@ -273,7 +321,11 @@ impl Cluster {
 
     async fn client_program(&self, name: &str, database: &str, args: &[&str], input: Option<&str>) -> String {
         let mut command = tokio::process::Command::new(self.install.bin.join(name));
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres"]);
+        let host = match &self.options.tls {
+            None => "127.0.0.1",
+            Some(_) => self.folder.path().to_str().unwrap(),
+        };
+        command.args(["-h", host, "-p", &self.port.to_string(), "-U", "postgres"]);
         command.args(args).arg(database).env("PGOPTIONS", "-c client_min_messages=warning");
         client_output(name, command, input).await
     }

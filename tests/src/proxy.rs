@@ -55,7 +55,7 @@ struct Settings {
     upstream: SocketAddr,
     delay: [Duration; 2],
     bytes_per_second: [Option<u64>; 2],
-    /// Grows with every cut; a connection that sees it grow is reset.
+    /// Grows with every cut and every refusal; a connection that was accepted under a smaller one is reset.
     cut: u64,
 }
 
@@ -122,12 +122,17 @@ impl Proxy {
 
     /// Changes what happens to connections; once this returns, new ones are refused or accepted accordingly.
     pub async fn set_mode(&self, mode: Mode) {
-        self.shared.settings.send_modify(|settings| settings.mode = mode);
+        self.shared.settings.send_modify(|settings| {
+            settings.mode = mode;
+            // Counted like a cut: a refusal that is over before a connection's task looks has happened all the same.
+            settings.cut += u64::from(mode == Mode::Refuse);
+        });
         let listening = mode != Mode::Refuse;
         let _ = self.shared.listening.subscribe().wait_for(|now| *now == listening).await;
     }
 
-    /// Resets all present connections; new ones follow the mode.
+    /// Resets all connections that [`Stats::connections`] has counted; new ones follow the mode. One that the kernel has
+    /// taken and the proxy has not is new: wait until it is counted where that matters.
     pub fn cut(&self) {
         self.shared.settings.send_modify(|settings| settings.cut += 1);
     }
@@ -228,11 +233,14 @@ async fn accept(port: u16, first: std::net::TcpListener, shared: Arc<Shared>) {
             accepted = next => {
                 if let Ok((client, _)) = accepted {
                     let shared = Arc::clone(&shared);
+                    // Looked at before the connection is counted: whoever has seen it counted may cut it, however
+                    // late its task comes to run.
+                    let cut_at_start = shared.settings.borrow().cut;
                     shared.connections.fetch_add(1, Relaxed);
                     shared.open.fetch_add(1, Relaxed);
                     shared.changed.send_replace(());
                     tokio::spawn(async move {
-                        if serve(client, &shared).await {
+                        if serve(client, cut_at_start, &shared).await {
                             shared.cuts.fetch_add(1, Relaxed);
                         }
                         shared.open.fetch_sub(1, Relaxed);
@@ -244,10 +252,9 @@ async fn accept(port: u16, first: std::net::TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Serves one connection; true when it was cut.
-async fn serve(mut client: TcpStream, shared: &Shared) -> bool {
+/// Serves one connection that was accepted when so many cuts had been made; true when it was cut.
+async fn serve(mut client: TcpStream, cut_at_start: u64, shared: &Shared) -> bool {
     let mut settings = shared.settings.subscribe();
-    let cut_at_start = settings.borrow_and_update().cut;
     let cut = async {
         let _ = settings.wait_for(|s| s.cut != cut_at_start || s.mode == Mode::Refuse).await;
     };

@@ -119,7 +119,10 @@ impl End {
 
     fn url(&self, proxy: Option<&Proxy>) -> String {
         match self {
-            Self::Postgres(cluster) => cluster.url_via(proxy.map_or(cluster.port(), Proxy::port), DATABASE),
+            Self::Postgres(cluster) => match proxy {
+                Some(proxy) => cluster.url_via(proxy.port(), DATABASE),
+                None => cluster.url(DATABASE),
+            },
             Self::Sqlite(file) => file.url(),
         }
     }

@@ -1,16 +1,18 @@
 //! Opening a source of either kind for the pump.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rowbridge_schema::config::{PostgresUrl, SourceConfig};
 use rowbridge_schema::tls;
-use rowbridge_schema::{Offset, SourceId, TableName};
+use rowbridge_schema::{Offset, SourceId, TableDef, TableName};
 use std::path::PathBuf;
+use tokio_postgres::error::SqlState;
 
-use crate::capture::postgres::client::Connector;
-use crate::capture::postgres::setup::refuse_taken_slot;
-use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions};
+use crate::capture::postgres::client::{Connector, connect_options};
+use crate::capture::postgres::setup::{refuse_taken_slot, slot_state};
+use crate::capture::postgres::timeline::is_before_promotion;
+use crate::capture::postgres::walsender::{Walsender, format_lsn};
+use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions, catalog, source_id};
 use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
 use crate::capture::{Capture, CaptureStart};
 use crate::journal::Resume;
@@ -28,10 +30,41 @@ pub(crate) struct OpenSource<C, R> {
     pub identity: Identity,
     /// Where the source may be confirmed right now.
     pub resume: Resume,
-    /// Where that is in its log.
+    /// Where capture begins in its log.
     pub start: Offset,
+    /// The same as a resume point.
+    pub begins: Resume,
     /// Tables that were not captured before: they need a snapshot even if they are known.
     pub added: Vec<TableName>,
+    /// A publisher has noted that it was sending existing rows, and not that it was done.
+    pub unfinished: bool,
+}
+
+/// What another publisher of the stream, or a state that was lost, has left at the source.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub source: SourceId,
+    pub timeline: Option<u32>,
+    /// Where the source was confirmed; everything before is at every target that it was confirmed for.
+    pub confirmed: Offset,
+    pub resume: Resume,
+    /// As an operator knows it.
+    pub slot: String,
+    /// The server was promoted since, so that targets may know commits that it does not have.
+    pub promoted: bool,
+    pub tables: Vec<TableDef>,
+}
+
+/// What an error means for who reads the source.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Another publisher does; the text says which.
+    InUse(String),
+    /// Another one has, further than our journal goes.
+    Ahead,
+    /// Another one has, or we did and forgot.
+    Taken,
+    Other,
 }
 
 /// An open source, or why there is none.
@@ -44,6 +77,15 @@ pub(crate) trait Source: Send + Sync {
 
     /// Before the very first start: refuses what an earlier life has left at the source. What is there later is ours.
     fn refuse_taken(&self) -> impl Future<Output = Result<(), <Self::Capture as Capture>::Error>> + Send;
+
+    /// What is there to go on from without a state. `None` if nothing is, or it is not that kind of source.
+    fn left(&self) -> impl Future<Output = Result<Option<Left>, <Self::Capture as Capture>::Error>> + Send;
+
+    /// Classes an error of [`Self::refuse_taken`], [`Self::left`] or [`Self::open`].
+    fn trouble(&self, error: &<Self::Capture as Capture>::Error) -> Trouble;
+
+    /// An offset as an operator of this source knows it.
+    fn shown(&self, offset: Offset) -> String;
 
     /// Connects and checks; called again after every loss.
     fn open(
@@ -61,9 +103,7 @@ pub(crate) struct PostgresSource {
 
 /// The TLS configuration of a PostgreSQL URL, from the file that it names.
 pub fn connector(url: &PostgresUrl) -> Result<Connector, tls::TlsError> {
-    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
-    let pem = url.ssl_root_cert.as_deref().map(read);
-    Ok(Connector { url: url.clone(), tls: tls::postgres_client(url.ssl_mode, pem.as_deref())? })
+    Ok(Connector { url: url.clone(), tls: tls::of_postgres_url(url)? })
 }
 
 impl PostgresSource {
@@ -79,6 +119,52 @@ impl Source for PostgresSource {
     async fn refuse_taken(&self) -> Result<(), PostgresError> {
         let client = self.connector.connect("first start").await?;
         refuse_taken_slot(&client, &self.config.slot).await
+    }
+
+    async fn left(&self) -> Result<Option<Left>, PostgresError> {
+        let client = self.connector.connect("taking over").await?;
+        let slot = self.config.slot.clone();
+        let Some(state) = slot_state(&client, &slot).await? else { return Ok(None) };
+        if let Some(pid) = state.active_pid {
+            return Err(PostgresError::SlotInUse { slot, pid });
+        }
+        let at = format_lsn(state.confirmed);
+        if state.wal_status.as_deref() == Some("lost") {
+            return Err(PostgresError::SlotLost { slot, reason: "wal_status is lost".into(), since: at });
+        }
+        let mut walsender = Walsender::connect(&connect_options(&self.connector)?).await?;
+        let system = walsender.identify_system().await?;
+        let promoted = is_before_promotion(&mut walsender, system.timeline, state.confirmed).await?;
+        walsender.close().await;
+        let catalog = catalog::load(&client, &self.config.tables, None).await?;
+        Ok(Some(Left {
+            source: source_id(&system.system_id, &slot),
+            timeline: Some(system.timeline),
+            confirmed: Offset { file: 0, at: state.confirmed },
+            resume: Resume(Arc::from(at.as_str())),
+            slot: format!("replication slot {slot} (at {at})"),
+            promoted,
+            tables: catalog.tables.into_values().map(|table| table.def).collect(),
+        }))
+    }
+
+    fn trouble(&self, error: &PostgresError) -> Trouble {
+        match error {
+            PostgresError::SlotInUse { pid, .. } => {
+                Trouble::InUse(format!("the slot is in use by another publisher (pid {pid})"))
+            }
+            PostgresError::SlotAhead { .. } => Trouble::Ahead,
+            PostgresError::SlotWithoutJournal { .. } => Trouble::Taken,
+            // It was free a moment ago.
+            PostgresError::Walsender(error) if error.code() == Some(SqlState::OBJECT_IN_USE.code()) => {
+                Trouble::InUse("the slot is in use by another publisher".to_owned())
+            }
+            _ => Trouble::Other,
+        }
+    }
+
+    fn shown(&self, offset: Offset) -> String {
+        format_lsn(offset.at)
     }
 
     async fn open(
@@ -108,9 +194,11 @@ impl Source for PostgresSource {
             reader,
             source,
             identity,
+            begins: resume.clone(),
             resume,
             start: Offset { file: 0, at: opened.from },
             added: opened.added,
+            unfinished: opened.unfinished,
         })
     }
 }
@@ -133,6 +221,19 @@ impl Source for SqliteSource {
         Ok(())
     }
 
+    /// The log does not tell how far it was delivered.
+    async fn left(&self) -> Result<Option<Left>, SqliteError> {
+        Ok(None)
+    }
+
+    fn trouble(&self, _: &SqliteError) -> Trouble {
+        Trouble::Other
+    }
+
+    fn shown(&self, offset: Offset) -> String {
+        format!("id {}", offset.at)
+    }
+
     async fn open(
         &self,
         start: CaptureStart,
@@ -151,6 +252,8 @@ impl Source for SqliteSource {
         let resume = Resume(Arc::from(end.at.to_string()));
         let behind = start.resume.and_then(|resume| resume.0.parse().ok());
         let start = Offset { file: 0, at: behind.unwrap_or(end.at) };
-        Ok(OpenSource { capture, reader, source, identity, resume, start, added: vec![] })
+        let begins = Resume(Arc::from(start.at.to_string()));
+        let (added, unfinished) = (vec![], false);
+        Ok(OpenSource { capture, reader, source, identity, resume, start, begins, added, unfinished })
     }
 }

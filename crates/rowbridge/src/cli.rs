@@ -114,6 +114,9 @@ mod tests {
             &["rowbridge", "teardown"],
             &["rowbridge", "snapshot"],
             &["rowbridge", "snapshot", "--all", "orders"],
+            &["rowbridge", "snapshot", "--endpoint", "copy", "orders"],
+            &["rowbridge", "snapshot", "--endpoint", "copy", "--all"],
+            &["rowbridge", "snapshot", "--endpoint", "Not A Name"],
             &["rowbridge", "run", "--log-format", "xml"],
             &["rowbridge"],
         ] {

@@ -21,6 +21,24 @@ impl Target {
     /// # Errors
     /// `[[map]]` entries that contradict each other, or certificates that cannot be read: both are the file's.
     pub(crate) fn new(config: &SubscriberConfig) -> Result<Self, Failure> {
+        let mapping = Self::mapping(config)?;
+        let create = config.target.create;
+        Ok(match &config.target.database {
+            DatabaseUrl::Postgres(url) => {
+                let tls = tls::of_postgres_url(url).map_err(|error| {
+                    Failure::usage(format!("TLS cannot be set up for target.url: {}", chain(&error)))
+                })?;
+                Self::Postgres(PostgresTarget::new(url.clone(), tls, mapping, create))
+            }
+            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteTarget::new(path, mapping, create)),
+        })
+    }
+
+    /// What `[[map]]` says.
+    ///
+    /// # Errors
+    /// Entries that contradict each other.
+    pub(crate) fn mapping(config: &SubscriberConfig) -> Result<Arc<Mapping>, Failure> {
         let dialect = match config.target.database {
             DatabaseUrl::Postgres(_) => Dialect::Postgres,
             DatabaseUrl::Sqlite(_) => Dialect::Sqlite,
@@ -35,25 +53,6 @@ impl Target {
                 .collect();
             Failure::usage(lines.join("\n"))
         })?;
-        let mapping = Arc::new(mapping);
-        let create = config.target.create;
-        Ok(match &config.target.database {
-            DatabaseUrl::Postgres(url) => {
-                let pem = match &url.ssl_root_cert {
-                    Some(path) => Some(std::fs::read(path).map_err(|error| {
-                        Failure::usage(format!(
-                            "cannot read {} (sslrootcert in target.url): {error}",
-                            path.display()
-                        ))
-                    })?),
-                    None => None,
-                };
-                let tls = tls::postgres_client(url.ssl_mode, pem.as_deref()).map_err(|error| {
-                    Failure::usage(format!("TLS cannot be set up for target.url: {}", chain(&error)))
-                })?;
-                Self::Postgres(PostgresTarget::new(url.clone(), tls, mapping, create))
-            }
-            DatabaseUrl::Sqlite(path) => Self::Sqlite(SqliteTarget::new(path, mapping, create)),
-        })
+        Ok(Arc::new(mapping))
     }
 }

@@ -76,6 +76,19 @@ pub struct Column {
     pub collation: Option<String>,
 }
 
+impl Column {
+    /// An ordinary column that may be NULL.
+    pub fn new(name: impl Into<String>, type_name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            type_name: type_name.into(),
+            not_null: false,
+            generated: None,
+            collation: None,
+        }
+    }
+}
+
 /// A user-defined type that columns of the table need, in creation order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

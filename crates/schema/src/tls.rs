@@ -3,6 +3,7 @@
 //! The ring provider is named everywhere. rustls can pick one by itself only while exactly one is compiled in, and then
 //! a dependency that brings another would turn every connection into a panic.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,11 +14,27 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::config::SslMode;
+use crate::config::{PostgresUrl, SslMode};
 
 /// Why no TLS configuration could be made. All are permanent until the file or the machine changes.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// The file that `sslrootcert` names is not there, or not for us.
+    #[error("cannot read {} (sslrootcert)", .path.display())]
+    Read {
+        /// As written.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is there and of no use.
+    #[error("cannot use {} (sslrootcert)", .path.display())]
+    Use {
+        /// As written.
+        path: PathBuf,
+        /// Why.
+        source: Box<TlsError>,
+    },
     /// The PEM has no certificate in it: another file, a key, or DER.
     #[error("the PEM file contains no certificate (it needs a -----BEGIN CERTIFICATE----- section)")]
     NoCertificate,
@@ -55,6 +72,17 @@ enum Check {
     Chain,
     /// The chain, and that the certificate is for the host that was meant.
     ChainAndName,
+}
+
+/// For connections to the server of this URL, by its `sslmode` and the file that its `sslrootcert` names.
+///
+/// # Errors
+/// As [`postgres_client`], and what is wrong with the file.
+pub fn of_postgres_url(url: &PostgresUrl) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+    let Some(path) = &url.ssl_root_cert else { return postgres_client(url.ssl_mode, None) };
+    let pem = std::fs::read(path).map_err(|source| TlsError::Read { path: path.clone(), source })?;
+    postgres_client(url.ssl_mode, Some(&pem))
+        .map_err(|source| TlsError::Use { path: path.clone(), source: Box::new(source) })
 }
 
 /// For a PostgreSQL connection. `None` for [`SslMode::Disable`]. `roots_pem` is what `sslrootcert` names: these

@@ -29,15 +29,16 @@ async fn running(options: PairOptions) -> Pair {
 /// Small transactions of every kind for a while.
 async fn write_for(pair: &Pair, time: Duration) {
     let client = pair.source().await;
-    let until = Instant::now() + time;
+    let started = Instant::now();
     let mut next = 1000;
-    while Instant::now() < until {
+    while started.elapsed() < time {
         client.batch_execute(&insert(next, next + 1)).await.unwrap();
         let update = format!("UPDATE named SET n = n + 1 WHERE id IN ('key 7', 'key {next}')");
         client.batch_execute(&update).await.unwrap();
         client.batch_execute("UPDATE numbered SET id = -id WHERE id IN (8, -8)").await.unwrap();
         client.batch_execute(&delete(next - 20, next - 20)).await.unwrap();
         next += 2;
+        // Not a wait for anything: some dozens of transactions a second, so that each delivery is small.
         tokio::time::sleep(Duration::from_millis(15)).await;
     }
 }
@@ -164,6 +165,7 @@ async fn lines_that_break_at_random_lose_and_double_nothing() {
     let faults = async {
         let until = Instant::now() + time;
         while Instant::now() < until {
+            // Here and below time is the fault: when a line breaks and how long it stays so is what varies.
             let pause = rand::rng().random_range(20..250);
             tokio::time::sleep(Duration::from_millis(pause)).await;
             let (which, what) = (rand::rng().random_range(0..3), rand::rng().random_range(0..5));
@@ -195,16 +197,36 @@ async fn lines_that_break_at_random_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_ends_are_waited_for() {
     let pair = running(PairOptions::postgres().with_http_proxy()).await;
+    let admin = pair.publisher_config.admin_port;
+    let delivered = || async {
+        let metrics = Metrics::scrape(admin).await.unwrap();
+        let value = |name: &str, class: &[(&str, &str)]| metrics.value(name, class).unwrap_or(0.0);
+        (
+            value("rowbridge_lane_delivered_changes_total", &[]),
+            value("rowbridge_lane_retries_total", &[("class", "timeout")]),
+        )
+    };
     let freeze = async {
         for daemon in [pair.subscriber(), pair.publisher(), pair.subscriber()] {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let (changes, timeouts) = delivered().await;
+            wait_for(admin, "rowbridge_lane_delivered_changes_total", &[], DEADLINE, |now| now > changes)
+                .await;
             daemon.freeze();
-            // Longer than endpoint.timeout, so that the delivery is given up and made again.
-            tokio::time::sleep(Duration::from_millis(2600)).await;
+            if std::ptr::eq(daemon, pair.subscriber()) {
+                // The delivery was given up, and is made again.
+                let class = [("class", "timeout")];
+                wait_for(admin, "rowbridge_lane_retries_total", &class, DEADLINE, |now| now > timeouts).await;
+            } else {
+                // A frozen publisher tells nothing, so this one is time: longer than endpoint.timeout.
+                tokio::time::sleep(Duration::from_millis(2600)).await;
+            }
             daemon.thaw();
         }
     };
-    tokio::join!(write_for(&pair, Duration::from_secs(8)), freeze);
+    tokio::select! {
+        () = write_for(&pair, Duration::MAX) => {}
+        () = freeze => {}
+    }
     pair.wait_equal(&TABLES).await;
     pair.wait_publisher().await;
     assert!(pair.publisher().is_running() && pair.subscriber().is_running());
@@ -305,6 +327,7 @@ async fn stopped_daemons_end_in_order_and_lose_nothing() {
     let pair = running(PairOptions::postgres()).await;
     let stops = async {
         for daemon in [pair.publisher(), pair.subscriber(), pair.publisher(), pair.subscriber()] {
+            // Stopped at some moment of its work, whatever that is.
             tokio::time::sleep(Duration::from_millis(700)).await;
             let asked = Instant::now();
             assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.last_lines());

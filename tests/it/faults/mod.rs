@@ -1,9 +1,11 @@
 //! PostgreSQL to PostgreSQL when something goes wrong: each test breaks one thing on purpose and says what must hold.
 
+mod detached;
 mod lines;
 mod lost;
 mod ready;
 mod refused;
+mod standby;
 
 use std::time::{Duration, Instant};
 

@@ -257,6 +257,7 @@ impl Running {
             while !stopped.load(Ordering::Relaxed) {
                 application.transaction();
                 count += 1;
+                // A pace, not a wait.
                 std::thread::sleep(Duration::from_millis(1));
             }
             count

@@ -66,6 +66,15 @@ pub enum Captured {
     },
 }
 
+/// What a source's log holds because of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retained {
+    /// All of it. A long transaction at the source holds it too.
+    pub bytes: u64,
+    /// What lies behind our last confirmation.
+    pub unconfirmed: u64,
+}
+
 /// One source, one reader.
 ///
 /// Contract: blocks come in commit order with rising positions; after a reconnect or restart the same changes have the
@@ -82,6 +91,20 @@ pub trait Capture: Send {
 
     /// Everything up to `resume` is safe elsewhere: the source may forget it. Called often; cheap.
     fn confirm(&mut self, resume: &Resume) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Where the source may be confirmed when every target has committed all transactions up to this one. Exact: a target
+    /// that lies before it misses something.
+    fn resume_behind(&self, position: Position) -> Resume;
+
+    /// The position of everything before a resume point: every change captured later lies above.
+    fn reached_by(&self, resume: &Resume) -> Position;
+
+    /// Bytes of log that the source holds for us; `None` where nothing but a cap of its own bounds that.
+    fn retained(&mut self) -> impl Future<Output = Result<Option<Retained>, Self::Error>> + Send;
+
+    /// Notes at the source that existing rows are being sent, or no longer: whoever goes on without our state learns of it
+    /// by [`crate::source::OpenSource::unfinished`]. Cheap where nothing changes.
+    fn mark_snapshot(&mut self, pending: bool) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Asks the source to say soon how far it is, for a waiting snapshot.
     fn hurry(&mut self) -> impl Future<Output = Result<(), Self::Error>> + Send;

@@ -9,13 +9,7 @@ use rowbridge_schema::{Column, Dialect, EndpointName, Offset, Position, TableDef
 use super::{Block, Resume, TableRef};
 
 pub(super) fn table(name: &str) -> Arc<TableRef> {
-    let column = Column {
-        name: "id".to_owned(),
-        type_name: "bigint".to_owned(),
-        not_null: true,
-        generated: None,
-        collation: None,
-    };
+    let column = Column { not_null: true, ..Column::new("id", "bigint") };
     Arc::new(TableRef::new(&TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", name),

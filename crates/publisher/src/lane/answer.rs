@@ -131,8 +131,12 @@ fn judge_signed(status: u16, answer: Answer, expected: &Expected<'_>) -> Verdict
         {
             Verdict::Rewind(Box::new(answer))
         }
-        (409, AnswerStatus::ForeignSource) => Verdict::Halt(Fault::ForeignSource { message: answer.message }),
-        (409, AnswerStatus::OldEpoch) => Verdict::Halt(Fault::OldEpoch { message: answer.message }),
+        (409, AnswerStatus::ForeignSource) => {
+            Verdict::Halt(Fault::ForeignSource { message: answer.message, stands: answer.position })
+        }
+        (409, AnswerStatus::OldEpoch) => {
+            Verdict::Halt(Fault::OldEpoch { message: answer.message, stands: answer.position })
+        }
         (
             _,
             AnswerStatus::Applied

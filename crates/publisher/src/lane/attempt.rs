@@ -44,6 +44,15 @@ pub enum AttemptError {
         #[source]
         source: reqwest::Error,
     },
+    /// Somebody listens there, but TLS with him does not come about: his certificate, or he speaks none.
+    #[error("cannot set up TLS with {host}")]
+    Tls {
+        /// Host of the URL.
+        host: String,
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
     /// The connection broke, or what came back is not HTTP.
     #[error("the exchange with {host} broke off")]
     Broken {
@@ -68,7 +77,9 @@ impl Classified for AttemptError {
     fn class(&self) -> Class {
         match self {
             Self::Address(_) => Class::Permanent,
-            Self::Timeout { .. }
+            // Certificates are renewed and proxies set up without our doing.
+            Self::Tls { .. }
+            | Self::Timeout { .. }
             | Self::Connect { .. }
             | Self::Broken { .. }
             | Self::LongAnswer { .. }
@@ -79,6 +90,7 @@ impl Classified for AttemptError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Address(_) => Some("The name is resolved again every minute.".to_owned()),
+            Self::Tls { source, .. } => Some(tls_hint(source).to_owned()),
             Self::Timeout { .. }
             | Self::Connect { .. }
             | Self::Broken { .. }
@@ -96,6 +108,7 @@ impl AttemptError {
             Self::Timeout { .. } => "timeout",
             Self::Address(_) => "address",
             Self::Connect { .. } => "connect",
+            Self::Tls { .. } => "tls",
             Self::Broken { .. } | Self::Abandoned => "broken",
             Self::LongAnswer { .. } => "long_answer",
         }
@@ -228,6 +241,9 @@ impl Client {
             if let Some(address) = inner.downcast_ref::<AddressError>() {
                 return AttemptError::Address(address.clone());
             }
+            if let Some(tls) = tls_error(inner) {
+                return AttemptError::Tls { host: self.host.clone(), source: tls.clone() };
+            }
             source = inner.source();
         }
         // The URL may hold a token in its path or query: only the host is shown.
@@ -238,6 +254,30 @@ impl Client {
             (false, true) => AttemptError::Timeout { after: self.timeout },
             (false, false) => AttemptError::Broken { host, source },
         }
+    }
+}
+
+/// An I/O error gives the source of what it wraps as its own, so that what it wraps is passed over: it is asked for it.
+fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    match error.downcast_ref::<std::io::Error>() {
+        Some(io) => tls_error(io.get_ref()?),
+        None => error.downcast_ref(),
+    }
+}
+
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use rustls::CertificateError as C;
+    match error {
+        rustls::Error::InvalidCertificate(C::UnknownIssuer) => {
+            "Name the PEM file of the authority that issued the server's certificate in endpoint.ca."
+        }
+        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
+            "Use a host in endpoint.url that the server's certificate is for, or give the server one for this host."
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "What answers there speaks no TLS: compare scheme and port of endpoint.url with the server."
+        }
+        _ => "Correct the server's certificate, or endpoint.ca.",
     }
 }
 

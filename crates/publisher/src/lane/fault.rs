@@ -67,12 +67,16 @@ pub enum Fault {
     ForeignSource {
         /// What the subscriber said.
         message: Option<String>,
+        /// Where the target stands.
+        stands: Option<Position>,
     },
     /// The target has already seen a later life of the source.
     #[error("the target has already seen a later epoch of this stream{}", said(.message.as_ref()))]
     OldEpoch {
         /// What the subscriber said.
         message: Option<String>,
+        /// Where the target stands.
+        stands: Option<Position>,
     },
     /// One block is more than the endpoint takes.
     #[error("changes of {} up to {at} need a body of {bytes} bytes, {}", names(.tables), bound(.max_body))]

@@ -35,11 +35,11 @@ pub struct LaneConfig {
     pub endpoint: EndpointConfig,
     /// Where the lane begins at a target that has never heard of it.
     pub start: Position,
-    /// A snapshot of everything lies behind this position: a target further back goes on here.
-    pub snapshot_from: Option<Position>,
-    /// The epoch with which the publisher's state began. A target that stands in an older one holds what another state
-    /// has sent, and nobody knows what happened between the two: it needs a snapshot.
-    pub first_epoch: u32,
+    /// Where the publisher's state began. A target that stands before it holds what another state has sent, and nobody
+    /// knows what happened between the two: it needs a snapshot.
+    pub first: Position,
+    /// What the caller knows at the start.
+    pub orders: Orders,
     /// `source.max_transaction`: encoded bytes up to which a transaction is applied whole.
     pub max_transaction: u64,
     /// How long a stop waits for the delivery in flight.
@@ -48,12 +48,23 @@ pub struct LaneConfig {
     pub timing: Timing,
 }
 
+/// What the caller tells a lane, at its start and later.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Orders {
+    /// A snapshot of everything that the lane carries lies behind this position: a target further back goes on here.
+    pub snapshot_from: Option<Position>,
+    /// Epoch of new positions. A target that stands in a later one has heard of another publisher of this stream.
+    pub epoch: u32,
+    /// The stream goes on without this endpoint, and why; see [`super::LaneState::Detached`].
+    pub detached: Option<String>,
+}
+
 /// The caller's end of a lane.
 #[derive(Debug)]
 pub struct LaneHandle {
     pub(super) name: EndpointName,
     pub(super) status: watch::Receiver<LaneStatus>,
-    pub(super) snapshot_from: watch::Sender<Option<Position>>,
+    pub(super) orders: watch::Sender<Orders>,
 }
 
 impl LaneHandle {
@@ -69,9 +80,15 @@ impl LaneHandle {
         self.status.clone()
     }
 
-    /// A snapshot of everything follows `position` in the stream: a lane that needs one goes on there. The caller
-    /// remembers the position for [`LaneConfig::snapshot_from`].
-    pub fn snapshot_from(&self, position: Position) {
-        self.snapshot_from.send_replace(Some(position));
+    /// What the lane was told last.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        self.orders.borrow().clone()
+    }
+
+    /// Changes what the lane was told. A lane that waits for a person asks its target again. The caller remembers
+    /// snapshots and detached endpoints for [`LaneConfig::orders`].
+    pub fn order(&self, change: impl FnOnce(&mut Orders)) {
+        self.orders.send_modify(change);
     }
 }

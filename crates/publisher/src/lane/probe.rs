@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rowbridge_schema::config::EndpointConfig;
-use rowbridge_schema::{Classified as _, SourceId, StreamName, TablePatterns};
+use rowbridge_schema::{Classified as _, EndpointName, Position, SourceId, StreamName, TablePatterns};
 
 use super::answer::{Expected, Verdict, judge};
 use super::attempt::{AttemptError, Client, LaneSetupError};
@@ -60,6 +60,46 @@ impl ProbeError {
     }
 }
 
+/// Where a lane stands at its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The target has never heard of it.
+    Unknown,
+    /// It has changes of this source up to here.
+    Ours(Position),
+    /// It has changes of another source, or of this one under another name.
+    Foreign(Option<Position>),
+}
+
+impl Standing {
+    /// The position, whoever's it is.
+    #[must_use]
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Self::Unknown => None,
+            Self::Ours(position) => Some(position),
+            Self::Foreign(position) => position,
+        }
+    }
+}
+
+/// Asks a target where a lane stands, before the lane runs. Rolls back what a lane that runs elsewhere has staged there.
+///
+/// # Errors
+/// What a lane would halt at or retry.
+pub async fn ask(
+    stream: &StreamName,
+    source: &SourceId,
+    endpoint: &EndpointConfig,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> Result<Standing, ProbeError> {
+    match handshake(stream, &endpoint.name, source, endpoint, tls).await? {
+        Ok(position) => Ok(position.map_or(Standing::Unknown, Standing::Ours)),
+        Err(Fault::ForeignSource { stands, .. }) => Ok(Standing::Foreign(stands)),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
 /// Sends one signed handshake in the name of a lane that does not exist: proves address, path, secret, clock and that the
 /// target can be read. It leaves nothing there, as only an applied delivery does.
 ///
@@ -70,16 +110,31 @@ pub async fn probe(
     endpoint: &EndpointConfig,
     tls: Option<Arc<rustls::ClientConfig>>,
 ) -> Result<(), ProbeError> {
+    let lane = PROBE_LANE.parse().expect("the constant is a valid name");
+    let source = SourceId(PROBE_LANE.to_owned());
+    Ok(handshake(stream, &lane, &source, endpoint, tls).await?.map(drop)?)
+}
+
+async fn handshake(
+    stream: &StreamName,
+    lane: &EndpointName,
+    source: &SourceId,
+    endpoint: &EndpointConfig,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> Result<Result<Option<Position>, Fault>, LaneSetupError> {
     let client = Client::new(endpoint, tls)?;
     let common = Common {
         stream: stream.clone(),
-        endpoint: PROBE_LANE.parse().expect("the constant is a valid name"),
-        source: SourceId(PROBE_LANE.to_owned()),
+        endpoint: lane.clone(),
+        source: source.clone(),
         tables: TablePatterns::all(),
         max_transaction: 0,
     };
     let delivery = Delivery::handshake(&common);
-    let reply = client.attempt(&delivery.request).await.map_err(Fault::from)?;
+    let reply = match client.attempt(&delivery.request).await {
+        Ok(reply) => reply,
+        Err(error) => return Ok(Err(error.into())),
+    };
     let expected = Expected {
         stream: &common.stream,
         endpoint: &common.endpoint,
@@ -89,10 +144,10 @@ pub async fn probe(
         open: false,
         begins: None,
     };
-    match judge(&reply, &expected, SystemTime::now()) {
+    Ok(match judge(&reply, &expected, SystemTime::now()) {
         // A rewind is what an unknown lane is not told; both prove that a subscriber with our secret answered.
-        Verdict::Done(_) | Verdict::Staged(_) | Verdict::Rewind(_) => Ok(()),
-        Verdict::Retry { fault, .. } | Verdict::Halt(fault) | Verdict::Disable(fault) => Err(fault.into()),
-        Verdict::TooLarge => Err(Fault::Refused { status: reply.status, message: None }.into()),
-    }
+        Verdict::Done(answer) | Verdict::Staged(answer) | Verdict::Rewind(answer) => Ok(answer.position),
+        Verdict::Retry { fault, .. } | Verdict::Halt(fault) | Verdict::Disable(fault) => Err(fault),
+        Verdict::TooLarge => Err(Fault::Refused { status: reply.status, message: None }),
+    })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use rowbridge_schema::Position;
+use rowbridge_schema::{EndpointName, Position};
 
 /// What a lane is doing. Set by the lane alone; nothing of it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +36,14 @@ pub enum LaneState {
         /// Where the journal begins.
         oldest: Position,
     },
+    /// The stream goes on without this endpoint: it was the slowest one when the source held more than it may, or it
+    /// missed changes. Set and ended by the caller, who stores it.
+    Detached {
+        /// What happened.
+        reason: String,
+        /// Its name, for the command that ends this.
+        endpoint: EndpointName,
+    },
     /// The endpoint answered a signed 410. Ended by a restart.
     Disabled {
         /// What it said.
@@ -45,7 +53,8 @@ pub enum LaneState {
 
 impl LaneState {
     /// Labels of all states, for metrics.
-    pub const LABELS: [&str; 6] = ["starting", "running", "retrying", "halted", "needs_snapshot", "disabled"];
+    pub const LABELS: [&str; 7] =
+        ["starting", "running", "retrying", "halted", "needs_snapshot", "detached", "disabled"];
 
     /// One of [`Self::LABELS`].
     #[must_use]
@@ -56,6 +65,7 @@ impl LaneState {
             Self::Retrying { .. } => "retrying",
             Self::Halted { .. } => "halted",
             Self::NeedsSnapshot { .. } => "needs_snapshot",
+            Self::Detached { .. } => "detached",
             Self::Disabled { .. } => "disabled",
         }
     }
@@ -89,6 +99,10 @@ impl fmt::Display for LaneState {
             Self::NeedsSnapshot { wanted, oldest } => write!(
                 f,
                 "the target stands at {wanted}, but the journal begins after {oldest}: run `rowbridge snapshot --all`"
+            ),
+            Self::Detached { reason, endpoint } => write!(
+                f,
+                "detached: {reason}; run `rowbridge snapshot --endpoint {endpoint}` once it can follow"
             ),
             Self::Disabled { reason } => write!(f, "disabled: {reason}"),
         }

@@ -5,11 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rowbridge_schema::signature::{SignedHeaders, sign, verify};
-use rowbridge_schema::wire::{Answer, AnswerStatus, Op, RunKind, RunWriter, WIRE_VERSION, parse_delivery};
+use rowbridge_schema::wire::{
+    Answer, AnswerStatus, Chunk, Op, RunKind, RunWriter, WIRE_VERSION, parse_delivery,
+};
 use rowbridge_schema::{Column, Dialect, EndpointName, Position, SigningKey, TableDef, TableName};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::journal::{Block, Durable, Journal, JournalError, JournalReader, JournalStats, Resume, TableRef};
 
@@ -19,13 +22,7 @@ pub(super) fn at(commit: u64, ordinal: u64) -> Position {
 
 /// A table with one text column.
 pub(super) fn table(name: &str) -> Arc<TableRef> {
-    let column = Column {
-        name: "id".to_owned(),
-        type_name: "text".to_owned(),
-        not_null: true,
-        generated: None,
-        collation: None,
-    };
+    let column = Column { not_null: true, ..Column::new("id", "text") };
     Arc::new(TableRef::new(&TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", name),
@@ -211,6 +208,11 @@ pub(super) struct Seen {
     pub(super) split: bool,
     pub(super) tables: Vec<String>,
     pub(super) changes: Vec<Position>,
+    /// Chunks of a snapshot among its blocks.
+    pub(super) chunks: Vec<Chunk>,
+    /// `content-encoding`.
+    pub(super) encoding: Option<String>,
+    /// Inflated.
     pub(super) body: Vec<u8>,
     pub(super) at: std::time::Instant,
 }
@@ -227,7 +229,9 @@ pub(super) struct TargetState {
     /// Met by every request.
     pub(super) always: Option<Fault>,
     pub(super) max_body: Option<u64>,
-    in_flight: usize,
+    /// Encodings that the answers offer.
+    pub(super) encodings: Vec<String>,
+    pub(super) in_flight: usize,
     pub(super) most_in_flight: usize,
     /// Time that every answer takes.
     pub(super) delay: Duration,
@@ -242,23 +246,37 @@ pub(super) struct Target {
     pub(super) key: SigningKey,
     pub(super) port: u16,
     changed: Arc<watch::Sender<u64>>,
+    held: Arc<watch::Sender<bool>>,
 }
 
 impl Target {
     pub(super) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Speaks TLS, if there is an acceptor.
+    pub(super) async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = Self {
             state: Arc::default(),
             key: SigningKey::generate(),
             port: listener.local_addr().unwrap().port(),
             changed: Arc::new(watch::Sender::new(0)),
+            held: Arc::new(watch::Sender::new(false)),
         };
+        target.with(|state| state.encodings = vec!["zstd".to_owned()]);
         let server = target.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let server = server.clone();
+                let (server, tls) = (server.clone(), tls.clone());
                 server.with(|state| state.connections += 1);
-                tokio::spawn(async move { server.serve(stream).await });
+                tokio::spawn(async move {
+                    stream.set_nodelay(true).ok()?;
+                    match tls {
+                        Some(tls) => server.serve(tls.accept(stream).await.ok()?).await,
+                        None => server.serve(stream).await,
+                    }
+                });
             }
         });
         target
@@ -281,8 +299,12 @@ impl Target {
         }
     }
 
-    async fn serve(&self, mut stream: TcpStream) -> Option<()> {
-        stream.set_nodelay(true).ok()?;
+    /// Keeps requests in flight, and what they bring unapplied, until it is called with `false`.
+    pub(super) fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
         let mut buffer = Vec::new();
         loop {
             let end = loop {
@@ -324,8 +346,10 @@ impl Target {
                 state.most_in_flight = state.most_in_flight.max(state.in_flight);
                 state.delay
             });
+            self.changed.send_modify(|count| *count += 1);
             tokio::time::sleep(delay).await;
-            let (fault, status, answer) = self.take(&id, body);
+            let _ = self.held.subscribe().wait_for(|held| !held).await;
+            let (fault, status, answer) = self.take(&id, body, header("content-encoding"));
             if let Some(Fault::Slow(wait)) = fault {
                 tokio::time::sleep(wait).await;
             }
@@ -362,8 +386,13 @@ impl Target {
     }
 
     /// What a subscriber does, without a database.
-    fn take(&self, id: &str, body: Vec<u8>) -> (Option<Fault>, u16, Answer) {
+    fn take(&self, id: &str, body: Vec<u8>, encoding: Option<String>) -> (Option<Fault>, u16, Answer) {
         let mut state = self.state.lock().unwrap();
+        let body = match encoding.as_deref() {
+            Some("zstd") => zstd::bulk::decompress(&body, 1 << 26).unwrap(),
+            Some(other) => panic!("content-encoding: {other}"),
+            None => body,
+        };
         let delivery = parse_delivery(&body).unwrap();
         let changes: Vec<Position> = delivery
             .blocks
@@ -384,6 +413,8 @@ impl Target {
             split: head.split,
             tables,
             changes: changes.clone(),
+            chunks: delivery.blocks.iter().filter_map(|block| block.head.chunk.clone()).collect(),
+            encoding,
             body: body.clone(),
             at: std::time::Instant::now(),
         });
@@ -426,7 +457,7 @@ impl Target {
             position: state.position,
             staged: state.staged.as_ref().map(|(staged, _)| *staged),
             formats: vec!["bridge".to_owned()],
-            encodings: vec!["zstd".to_owned()],
+            encodings: state.encodings.clone(),
             max_body: state.max_body,
             message: None,
             failing: vec![],

@@ -13,6 +13,8 @@ pub struct CaptureMetrics {
     pub changes: IntCounter,
     /// The source's end of log minus what was captured; bytes, for SQLite changes.
     pub behind: IntGauge,
+    /// Bytes of its log that the source holds for us.
+    pub retained: IntGauge,
     /// Age of the last captured commit when it was captured.
     pub lag_seconds: Gauge,
     /// 1 while capture waits for room in the journal.
@@ -35,6 +37,10 @@ impl CaptureMetrics {
 
     pub(super) fn behind(&self, distance: u64) {
         self.behind.set(i64::try_from(distance).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn retained(&self, bytes: u64) {
+        self.retained.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn paused(&self, paused: bool) {

@@ -4,19 +4,23 @@
 mod chunk;
 mod metrics;
 mod placing;
+mod pressure;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rowbridge_schema::config::ConfirmPolicy;
+use rowbridge_schema::wire::{BlockHead, Step};
 use rowbridge_schema::{Offset, Position, TableName};
 use tokio::sync::watch;
 
 pub use self::metrics::CaptureMetrics;
 use self::placing::Placing;
+use self::pressure::Pressure;
+pub use self::pressure::Roster;
 use crate::capture::{Capture, Captured, CapturedBlock};
-use crate::journal::{Durable, Journal, JournalError, Resume};
+use crate::journal::{Block, Durable, Journal, JournalError, Resume};
 use crate::snapshot::SnapshotReader;
 use crate::state::{Job, Request, State, StateError};
 
@@ -71,6 +75,8 @@ pub struct PumpStatus {
 pub struct Parts<C, R, J> {
     /// The source.
     pub capture: C,
+    /// Where it begins, as a position.
+    pub reached: Position,
     /// Existing rows.
     pub reader: R,
     /// Where blocks go.
@@ -81,7 +87,11 @@ pub struct Parts<C, R, J> {
     pub metrics: CaptureMetrics,
     /// When the source may forget.
     pub confirm: ConfirmPolicy,
-    /// Lowest position that every bridge endpoint has committed.
+    /// `source.max_retained`
+    pub max_retained: Option<u64>,
+    /// Who takes what is captured.
+    pub lanes: Arc<dyn Roster>,
+    /// Lowest position that every attached endpoint has committed.
     pub delivered: watch::Receiver<Option<Position>>,
     /// For the outside.
     pub status: watch::Sender<PumpStatus>,
@@ -105,11 +115,17 @@ struct Pump<C: Capture, R: SnapshotReader, J: Journal> {
     between: bool,
     /// Everything below was captured.
     passed: Offset,
+    /// The same as a position, as far as nothing is held back: what is placed lies above.
+    reached: Position,
     /// Ends of transactions not yet delivered everywhere; only with [`ConfirmPolicy::Delivered`].
-    undelivered: VecDeque<(Position, Resume)>,
+    undelivered: VecDeque<Position>,
     /// Progress of an idle source that is not noted yet.
-    idle: Option<Resume>,
-    measured: Option<std::time::Instant>,
+    idle: Option<(Position, Resume)>,
+    /// Where the last snapshot ends in the stream, until every endpoint has it.
+    placed: Option<Position>,
+    measured: Option<Instant>,
+    lanes: Arc<dyn Roster>,
+    pressure: Option<Pressure>,
 }
 
 type Stop<C, R> = PumpError<<C as Capture>::Error, <R as SnapshotReader>::Error>;
@@ -124,7 +140,20 @@ where
     R: SnapshotReader + 'static,
     J: Journal,
 {
-    let Parts { capture, reader, journal, state, metrics, confirm, delivered, status, shutdown } = parts;
+    let Parts {
+        capture,
+        reached,
+        reader,
+        journal,
+        state,
+        metrics,
+        confirm,
+        max_retained,
+        lanes,
+        delivered,
+        status,
+        shutdown,
+    } = parts;
     let durable = journal.durable();
     let mut pump = Pump {
         capture,
@@ -140,9 +169,13 @@ where
         epoch,
         between: true,
         passed: start,
+        reached,
         undelivered: VecDeque::new(),
         idle: None,
+        placed: None,
         measured: None,
+        lanes,
+        pressure: max_retained.map(Pressure::new),
     };
     let end = pump.run().await?;
     pump.capture.close().await;
@@ -165,11 +198,17 @@ where
     J: Journal,
 {
     async fn run(&mut self) -> Result<PumpEnd, Stop<C, R>> {
-        self.plan_jobs()?;
+        if self.confirm == ConfirmPolicy::Delivered {
+            // Targets may know more than this journal: what is read now goes in behind all of that.
+            let end = self.capture.end().await.map_err(PumpError::Capture)?;
+            self.placing.not_before(end);
+        }
+        self.plan_jobs().await?;
         // What an earlier life has made safe.
         self.confirm().await?;
         let mut requests = tokio::time::interval(REQUEST_INTERVAL);
         let mut marks = tokio::time::interval(MARK_INTERVAL);
+        marks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // A keyless table's chunks are placed in one go, between two transactions; see `placing`.
             let wake = tokio::select! {
@@ -205,8 +244,11 @@ where
         }
     }
 
-    fn plan_jobs(&mut self) -> Result<(), Stop<C, R>> {
+    async fn plan_jobs(&mut self) -> Result<(), Stop<C, R>> {
         let jobs = self.state.jobs()?;
+        if self.confirm == ConfirmPolicy::Delivered && !jobs.is_empty() {
+            self.capture.mark_snapshot(true).await.map_err(PumpError::Capture)?;
+        }
         self.status.send_modify(|status| status.snapshots = jobs.len());
         self.metrics.snapshots_pending(jobs.len());
         let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
@@ -221,10 +263,30 @@ where
         if requests.iter().any(|(_, request)| *request == Some(Request::SnapshotAll)) {
             return Ok(true);
         }
+        if !self.between {
+            // An endpoint is attached between two transactions.
+            return Ok(false);
+        }
         let tables = self.placing.tables().await.map_err(PumpError::Snapshot)?;
+        for name in requests.iter().filter_map(|(_, request)| match request {
+            Some(Request::Endpoint(name)) => Some(name),
+            _ => None,
+        }) {
+            let Some(wanted) = self.lanes.tables(name) else {
+                tracing::warn!(endpoint = %name, "a snapshot was asked for an endpoint that does not exist");
+                continue;
+            };
+            for def in tables.iter().filter(|def| wanted.matches(&def.name)) {
+                let job = Job { only: vec![name.clone()], ..Job::new(def, true) };
+                self.state.add_job(def, Some(&job))?;
+            }
+            let from = self.end_of_stream().max(self.state.first()?);
+            self.lanes.attach(name, from)?;
+            tracing::info!(endpoint = %name, %from, "the endpoint is sent all of its tables again");
+        }
         for name in requests.iter().flat_map(|(_, request)| match request {
             Some(Request::Snapshot(names)) => names.as_slice(),
-            Some(Request::SnapshotAll) | None => &[],
+            Some(Request::SnapshotAll | Request::Endpoint(_)) | None => &[],
         }) {
             match tables.iter().find(|def| def.name.to_string() == *name) {
                 Some(def) => {
@@ -237,16 +299,50 @@ where
             }
         }
         self.state.drop_requests(last)?;
-        self.plan_jobs()?;
+        self.plan_jobs().await?;
         Ok(false)
     }
 
     /// Looks, now and then, how far the source is ahead.
     async fn measure(&mut self) -> Result<(), Stop<C, R>> {
         if self.measured.is_none_or(|at| at.elapsed() >= MEASURE_INTERVAL) {
-            self.measured = Some(std::time::Instant::now());
+            self.measured = Some(Instant::now());
             let end = self.capture.end().await.map_err(PumpError::Capture)?;
             self.metrics.behind(end.at.saturating_sub(self.passed.at));
+            self.bound_source(false).await?;
+        }
+        Ok(())
+    }
+
+    /// Where the stream stands: what is appended from now on lies behind.
+    fn end_of_stream(&self) -> Position {
+        let last = self.journal.last().filter(|last| last.epoch >= self.epoch);
+        last.unwrap_or(Position::new(self.epoch, 0, 0)).max(self.reached)
+    }
+
+    /// Detaches the slowest endpoint when the source holds too much of its log because of endpoints.
+    async fn bound_source(&mut self, paused: bool) -> Result<(), Stop<C, R>> {
+        let Some(retained) = self.capture.retained().await.map_err(PumpError::Capture)? else {
+            return Ok(());
+        };
+        self.metrics.retained(retained.bytes);
+        let Some(pressure) = &mut self.pressure else { return Ok(()) };
+        let held = match self.confirm {
+            _ if paused => retained.bytes,
+            ConfirmPolicy::Delivered => retained.unconfirmed,
+            // Everything captured is confirmed: what is held, a long transaction or capture itself holds.
+            ConfirmPolicy::Journaled => 0,
+        };
+        let bound = pressure.bound();
+        if pressure.rises(held, retained, Instant::now()) {
+            let reason = format!("the source held {held} bytes of its log, source.max_retained is {bound}");
+            if self.lanes.detach_slowest(&reason)?.is_none() {
+                tracing::warn!(
+                    held,
+                    bound,
+                    "the source holds more than source.max_retained, and no endpoint is in the way"
+                );
+            }
         }
         Ok(())
     }
@@ -268,14 +364,16 @@ where
                 self.metrics.caught_up();
                 // What is held is not in the journal yet: the source must not forget it.
                 if !self.placing.holds() {
-                    self.idle = Some(resume);
+                    let upto = self.capture.reached_by(&resume);
+                    self.reached = self.reached.max(upto);
+                    self.idle = Some((upto, resume));
                 }
                 Ok(false)
             }
             Captured::TableAdded { def, resync } => {
                 let job = Job::new(&def, resync);
                 self.state.add_job(&def, Some(&job))?;
-                self.plan_jobs()?;
+                self.plan_jobs().await?;
                 Ok(false)
             }
         }
@@ -286,10 +384,10 @@ where
         self.between = block.ends;
         self.idle = None;
         self.metrics.captured(&block);
-        if self.confirm == ConfirmPolicy::Delivered
-            && let Some(resume) = &block.resume
-        {
-            self.undelivered.push_back((block.head.last, resume.clone()));
+        if self.confirm == ConfirmPolicy::Delivered && block.ends {
+            self.undelivered.push_back(block.head.last);
+            // The end of its commit record lies further than its position.
+            self.idle = block.resume.clone().map(|resume| (self.capture.reached_by(&resume), resume));
         }
         self.append_waiting(Arc::new(block)).await
     }
@@ -332,6 +430,7 @@ where
                 _ => {
                     self.confirm().await?;
                     self.capture.keep_alive().await.map_err(PumpError::Capture)?;
+                    self.bound_source(true).await?;
                 }
             }
         }
@@ -348,14 +447,17 @@ where
             ConfirmPolicy::Journaled => durable.resume,
             ConfirmPolicy::Delivered => {
                 let delivered = *self.delivered.borrow_and_update();
-                let mut resume = None;
-                while let Some((position, _)) = self.undelivered.front()
+                let mut ended = None;
+                while let Some(position) = self.undelivered.front()
                     && delivered.is_some_and(|delivered| *position <= delivered)
                 {
-                    resume = self.undelivered.pop_front().map(|(_, resume)| resume);
+                    ended = self.undelivered.pop_front();
                 }
-                // With nothing on the way, not even from an earlier life, the mark of an idle source is as good as a delivery.
-                if self.journal.last() <= delivered { durable.resume } else { resume }
+                if self.placing.is_done() && self.placed.is_some() && delivered >= self.placed {
+                    self.placed = None;
+                    self.capture.mark_snapshot(false).await.map_err(PumpError::Capture)?;
+                }
+                ended.map(|position| self.capture.resume_behind(position))
             }
         };
         if let Some(resume) = resume {
@@ -365,14 +467,35 @@ where
     }
 
     async fn mark(&mut self) -> Result<(), Stop<C, R>> {
-        if let Some(resume) = self.idle.take() {
-            match self.journal.mark(resume.clone()).await {
-                Ok(()) => {}
-                // A mark may wait: it only helps the source to forget.
-                Err(JournalError::Full { .. } | JournalError::DiskFull { .. }) => self.idle = Some(resume),
-                Err(error) => return Err(error.into()),
+        let Some((upto, resume)) = self.idle.take() else { return Ok(()) };
+        let marked = match self.confirm {
+            ConfirmPolicy::Journaled => self.journal.mark(resume.clone()).await,
+            ConfirmPolicy::Delivered if self.journal.last() >= Some(upto) => Ok(()),
+            // The source forgets only what targets are known to stand behind: so they are told how far an idle one is.
+            ConfirmPolicy::Delivered => {
+                let appended = self.journal.append(Arc::new(nothing(upto, resume.clone()))).await;
+                if appended.is_ok() {
+                    self.undelivered.push_back(upto);
+                }
+                appended.map(drop)
             }
+        };
+        match marked {
+            Ok(()) => Ok(()),
+            // A mark may wait: it only helps the source to forget.
+            Err(JournalError::Full { .. } | JournalError::DiskFull { .. }) => {
+                self.idle = Some((upto, resume));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
+}
+
+/// A block without changes, which says how far the stream is.
+fn nothing(upto: Position, resume: Resume) -> Block {
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let head = BlockHead { first: upto, last: upto, at, step: Step::Ordinal, chunk: None };
+    let resume = Some(resume);
+    Block { head, ends: true, resume, only: vec![], tables: vec![], runs: vec![], body: vec![] }
 }

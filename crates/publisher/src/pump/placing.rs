@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge_schema::wire::Sweep;
-use rowbridge_schema::{Offset, Position, TableDef, TableName};
+use rowbridge_schema::{Offset, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
 use super::{Pump, PumpError, Stop};
@@ -67,6 +67,8 @@ pub(super) struct Placing<R: SnapshotReader> {
     again: Vec<Key>,
     then: Then,
     hurried: Option<Instant>,
+    /// No read begins before the stream has passed this.
+    not_before: Option<Offset>,
 }
 
 /// A read: the next range of its job, or some keys again.
@@ -99,7 +101,18 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             again: Vec::new(),
             then: Then::Finish,
             hurried: None,
+            not_before: None,
         }
+    }
+
+    /// No read begins before the stream has passed `offset`.
+    pub(super) fn not_before(&mut self, offset: Offset) {
+        self.not_before = Some(offset);
+    }
+
+    /// Nothing is to be sent, and nothing is held.
+    pub(super) fn is_done(&self) -> bool {
+        self.jobs.is_empty() && self.held.is_empty()
     }
 
     /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes. The
@@ -147,6 +160,9 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             }
             Stage::Reading(_) => self.wait().await,
             Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
+            Stage::Idle(_) if !self.jobs.is_empty() && self.not_before.is_some() => {
+                tokio::time::sleep(HURRY_INTERVAL).await;
+            }
             Stage::Idle(_) if !self.jobs.is_empty() => {}
             Stage::Idle(_) | Stage::Moving => std::future::pending().await,
         }
@@ -244,6 +260,13 @@ where
                         self.placing.stage = Stage::Idle(reader);
                         return Ok(false);
                     }
+                    if let Some(offset) = self.placing.not_before {
+                        if !self.passed_by(offset).await? {
+                            self.placing.stage = Stage::Idle(reader);
+                            return Ok(false);
+                        }
+                        self.placing.not_before = None;
+                    }
                     self.placing.start(reader);
                     return Ok(false);
                 }
@@ -306,7 +329,7 @@ where
                 // It lost its key after the job was made, so nothing was held: begin anew.
                 self.state.add_job(&chunk.table, Some(&Job::new(&chunk.table, true)))?;
                 self.placing.stage = Stage::Idle(reader);
-                self.plan_jobs()?;
+                self.plan_jobs().await?;
                 return Ok(false);
             }
             let stop = self.enter_keyless(&mut reader, chunk, job).await?;
@@ -396,6 +419,9 @@ where
         self.state.advance_job(table, None)?;
         tracing::info!(%table, "existing rows are in the stream");
         let jobs = self.state.jobs()?;
+        if jobs.is_empty() {
+            self.placed = self.journal.last();
+        }
         self.status.send_modify(|status| status.snapshots = jobs.len());
         self.metrics.snapshots_pending(jobs.len());
         let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
@@ -405,9 +431,7 @@ where
     }
 
     async fn append_chunk(&mut self, chunk: &ChunkRead, entry: Entry) -> Result<bool, Stop<C, R>> {
-        let last = self.journal.last().filter(|last| last.epoch >= self.epoch);
-        let last = last.unwrap_or(Position::new(self.epoch, 0, 0));
-        let block = encode(chunk, entry, last);
+        let block = encode(chunk, entry, self.end_of_stream());
         self.metrics.captured(&block);
         self.append_waiting(Arc::new(block)).await
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use rowbridge_publisher::check::{Finding, Severity, check_endpoint, check_source};
-use rowbridge_schema::Classified as _;
+use rowbridge_schema::Classified;
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SubscriberConfig};
+use rowbridge_subscriber::apply::CheckItem;
 
 use crate::failure::{Failure, chain};
 use crate::load::ConfigOption;
@@ -41,8 +42,15 @@ impl CheckArgs {
             report.add_all("endpoint", endpoints(publisher, config.subscriber.as_ref()).await)?;
         }
         if let Some(subscriber) = &config.subscriber {
-            let target = Target::new(subscriber)?;
-            report.add_all("target", patient("target", check_target(target, subscriber)).await)?;
+            Target::mapping(subscriber)?;
+            match Target::new(subscriber) {
+                Ok(target) => {
+                    report.add_all("target", patient("target", check_target(target, subscriber)).await)?;
+                }
+                // The certificates: as a finding, so that the rest of the file is looked at, too.
+                Err(failure) => report
+                    .add("target", Finding { severity: Severity::Error, what: failure.message, fix: None })?,
+            }
             report.add("listen", listen("subscriber.listen", subscriber.listen).await)?;
         }
         if let Some(admin) = &config.admin {
@@ -171,31 +179,28 @@ fn is_own(endpoint: &EndpointConfig, subscriber: &SubscriberConfig) -> bool {
 
 async fn check_target(target: Target, config: &SubscriberConfig) -> Vec<Finding> {
     let found = match &target {
-        Target::Postgres(target) => target
-            .check()
-            .await
-            .map(|items| {
-                let items = items.into_iter();
-                items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
-            })
-            .map_err(|error| (chain(&error), error.hint())),
-        Target::Sqlite(target) => target
-            .check()
-            .await
-            .map(|items| {
-                let items = items.into_iter();
-                items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
-            })
-            .map_err(|error| (chain(&error), error.hint())),
+        Target::Postgres(target) => judged(target.check().await),
+        Target::Sqlite(target) => judged(target.check().await),
     };
     let connected = match &config.target.database {
         DatabaseUrl::Postgres(url) => Some(Finding::ok(format!("connected to {} as {}", url.host, url.user))),
         DatabaseUrl::Sqlite(_) => None,
     };
     match found {
-        Ok::<Vec<_>, _>(items) => connected.into_iter().chain(items).collect(),
-        Err((what, fix)) => vec![Finding { severity: Severity::Error, what, fix }],
+        Ok(items) => connected.into_iter().chain(items).collect(),
+        Err(error) => vec![error],
     }
+}
+
+fn judged<E: std::error::Error + Classified>(
+    found: Result<Vec<CheckItem>, E>,
+) -> Result<Vec<Finding>, Finding> {
+    let judge = |item: CheckItem| finding(item.subject, item.fine, &item.finding, item.fix);
+    found.map(|items| items.into_iter().map(judge).collect()).map_err(|error| Finding {
+        severity: Severity::Error,
+        what: chain(&error),
+        fix: error.hint(),
+    })
 }
 
 fn finding(subject: &str, fine: bool, found: &str, fix: Option<String>) -> Finding {

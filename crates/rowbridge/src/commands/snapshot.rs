@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rowbridge_publisher::state::{self, Request};
-use rowbridge_schema::TableName;
+use rowbridge_schema::{EndpointName, TableName};
 
 use crate::failure::{Failure, chain};
 use crate::load::ConfigOption;
@@ -11,11 +11,14 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
     /// Tables as schema.table (SQLite: table), without quotes
-    #[arg(value_name = "TABLE", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "TABLE", required_unless_present_any = ["all", "endpoint"])]
     tables: Vec<String>,
     /// Begin anew: every table, from wherever the source is now. Repairs a lost slot or change log
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["tables", "endpoint"])]
     all: bool,
+    /// All tables of one endpoint, and only to it. Attaches it again if it was detached
+    #[arg(long, value_name = "NAME", conflicts_with = "tables")]
+    endpoint: Option<EndpointName>,
     #[command(flatten)]
     config: ConfigOption,
 }
@@ -43,9 +46,19 @@ impl SnapshotArgs {
                 self.config.path().display()
             )));
         }
-        let (request, what) = match self.all {
-            true => (Request::SnapshotAll, "everything".to_owned()),
-            false => (Request::Snapshot(self.tables.clone()), self.tables.join(", ")),
+        let (request, what) = match self.endpoint {
+            Some(name) => {
+                if !publisher.endpoints.iter().any(|endpoint| endpoint.name == name) {
+                    return Err(Failure::usage(format!(
+                        "{} has no endpoint {name}",
+                        self.config.path().display()
+                    )));
+                }
+                let what = format!("all tables of endpoint {name}");
+                (Request::Endpoint(name), what)
+            }
+            None if self.all => (Request::SnapshotAll, "everything".to_owned()),
+            None => (Request::Snapshot(self.tables.clone()), self.tables.join(", ")),
         };
         state::request(state_dir, &request).map_err(|error| Failure::environment(chain(&error)))?;
         output::say(format!(

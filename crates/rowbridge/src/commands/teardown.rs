@@ -2,7 +2,7 @@
 
 use clap::Args;
 use rowbridge_publisher::check::teardown_source;
-use rowbridge_schema::Classified as _;
+use rowbridge_schema::Classified;
 use rowbridge_schema::config::{DatabaseUrl, SubscriberConfig};
 
 use crate::failure::{Failure, chain};
@@ -77,15 +77,13 @@ impl TeardownArgs {
 async fn teardown_target(subscriber: &SubscriberConfig, run: bool) -> Result<Vec<String>, Failure> {
     let streams: Vec<_> = subscriber.receives.iter().map(|receive| receive.stream.clone()).collect();
     match (Target::new(subscriber)?, &subscriber.target.database) {
-        (Target::Postgres(target), _) => target
-            .teardown(&streams, run)
-            .await
-            .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
+        (Target::Postgres(target), _) => target.teardown(&streams, run).await.map_err(|error| away(&error)),
         // A file that is not there holds nothing.
         (Target::Sqlite(_), DatabaseUrl::Sqlite(path)) if !path.exists() => Ok(Vec::new()),
-        (Target::Sqlite(target), _) => target
-            .teardown(&streams, run)
-            .await
-            .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
+        (Target::Sqlite(target), _) => target.teardown(&streams, run).await.map_err(|error| away(&error)),
     }
+}
+
+fn away<E: std::error::Error + Classified>(error: &E) -> Failure {
+    Failure::environment(format!("target: {}", chain(error))).hint(error.hint())
 }

@@ -148,6 +148,9 @@ pub enum Problem {
         /// The configured kind.
         kind: &'static str,
     },
+    /// A bound in bytes for a log that is counted in rows.
+    #[error("has no effect with kind = \"sqlite\" (the change log is bounded in rows: use max_log_rows)")]
+    RetainedRows,
     /// Below what works.
     #[error("is too small (at least {least})")]
     TooSmall {

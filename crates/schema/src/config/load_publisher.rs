@@ -22,7 +22,17 @@ pub(super) const PUBLISHER: Keys = Keys { section: "publisher", keys: &["stream"
 
 pub(super) const SOURCE: Keys = Keys {
     section: "source",
-    keys: &["kind", "url", "tables", "snapshot", "slot", "publication", "max_transaction", "max_log_rows"],
+    keys: &[
+        "kind",
+        "url",
+        "tables",
+        "snapshot",
+        "slot",
+        "publication",
+        "max_transaction",
+        "max_retained",
+        "max_log_rows",
+    ],
 };
 
 pub(super) const JOURNAL: Keys = Keys { section: "journal", keys: &["max_bytes", "retain", "confirm"] };
@@ -128,6 +138,14 @@ fn source(
     );
     let max_transaction =
         section.get("max_transaction").map_or(Some(defaults::MAX_TRANSACTION), |field| reader.bytes(&field));
+    let max_retained = match section.get("max_retained") {
+        None => Some(None),
+        Some(field) if matches!(database, Some(DatabaseUrl::Sqlite(_))) => {
+            reader.report(&field, Problem::RetainedRows);
+            None
+        }
+        Some(field) => reader.bytes(&field).map(Some),
+    };
     let max_log_rows = section.get("max_log_rows").map_or(Some(defaults::MAX_LOG_ROWS), |field| {
         let rows = reader.count(&field)?;
         if rows == 0 {
@@ -152,6 +170,7 @@ fn source(
         slot: slot?,
         publication: publication?,
         max_transaction: max_transaction?,
+        max_retained: max_retained?,
         max_log_rows: max_log_rows?,
     })
 }

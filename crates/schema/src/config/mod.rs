@@ -131,6 +131,8 @@ pub struct SourceConfig {
     pub publication: String,
     /// Bytes up to which a source transaction is applied whole.
     pub max_transaction: u64,
+    /// PostgreSQL: bytes of WAL that the slot may hold because of slow endpoints before the slowest one is detached.
+    pub max_retained: Option<u64>,
     /// SQLite: most rows that the change log may hold before it marks itself overflowed.
     pub max_log_rows: u64,
 }

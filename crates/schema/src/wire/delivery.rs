@@ -366,13 +366,7 @@ mod tests {
     use crate::wire::{Op, RunKind, RunWriter};
 
     fn table() -> TableDef {
-        let column = |name: &str, type_name: &str| Column {
-            name: name.into(),
-            type_name: type_name.into(),
-            not_null: false,
-            generated: None,
-            collation: None,
-        };
+        let column = |name: &str, type_name: &str| Column::new(name, type_name);
         TableDef {
             dialect: Dialect::Postgres,
             name: TableName::new("public", "or\"ders"),

@@ -47,13 +47,7 @@ fn head(prev: Option<Position>, to: Option<Position>) -> DeliveryHead {
 }
 
 fn column(name: &str, type_name: &str) -> Column {
-    Column {
-        name: name.into(),
-        type_name: type_name.into(),
-        not_null: false,
-        generated: None,
-        collation: None,
-    }
+    Column::new(name, type_name)
 }
 
 fn orders() -> TableDef {

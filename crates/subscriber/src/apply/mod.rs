@@ -3,6 +3,7 @@
 mod collection;
 mod decision;
 pub mod postgres;
+mod remains;
 pub mod sqlite;
 
 use std::future::Future;

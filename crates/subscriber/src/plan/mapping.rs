@@ -297,13 +297,7 @@ mod tests {
     use super::*;
 
     fn def(name: TableName, columns: &[&str], key: &[u16]) -> TableDef {
-        let column = |name: &&str| Column {
-            name: (*name).into(),
-            type_name: "integer".into(),
-            not_null: false,
-            generated: None,
-            collation: None,
-        };
+        let column = |name: &&str| Column::new(*name, "integer");
         TableDef {
             dialect: Dialect::Postgres,
             name,

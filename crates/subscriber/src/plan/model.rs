@@ -39,13 +39,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 fn def() -> TableDef {
-    let column = |name: &str| Column {
-        name: name.into(),
-        type_name: "text".into(),
-        not_null: false,
-        generated: None,
-        collation: None,
-    };
+    let column = |name: &str| Column::new(name, "text");
     TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", "t"),

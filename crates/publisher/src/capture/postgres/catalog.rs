@@ -16,6 +16,8 @@ pub struct CatalogTable {
     pub def: TableDef,
     /// Type oid and modifier of each column, in the order of `def.columns`.
     pub types: Vec<(u32, i32)>,
+    /// `attnum` of each column, in the order of `def.columns`: a number is never used again.
+    pub numbers: Vec<i16>,
     /// Whether UPDATE and DELETE can be published: every leaf has a replica identity.
     pub has_identity: bool,
     /// Leaves of a partitioned table with whether each was attached with its rows (instead of created empty as a
@@ -23,6 +25,21 @@ pub struct CatalogTable {
     pub leaves: Vec<Leaf>,
     /// Whether this is a partitioned root.
     pub partitioned: bool,
+}
+
+impl CatalogTable {
+    /// The first column that was dropped since `before` and added anew under its name. The rows that were there have other
+    /// values in it, and neither names nor types show that.
+    #[must_use]
+    pub fn replaced_column(&self, before: &Self) -> Option<&str> {
+        let numbered = |table: &'_ Self, name: &str| {
+            let at = table.def.columns.iter().position(|column| column.name == name)?;
+            table.numbers.get(at).copied()
+        };
+        let sent = self.def.columns.iter().filter(|column| column.generated.is_none());
+        let mut names = sent.map(|column| column.name.as_str());
+        names.find(|name| numbered(before, name).is_some_and(|number| Some(number) != numbered(self, name)))
+    }
 }
 
 /// A leaf partition.
@@ -68,7 +85,7 @@ const TABLES: &str = "
 const COLUMNS: &str = "
     SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
            CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END,
-           a.atttypid, a.atttypmod
+           a.atttypid, a.atttypmod, a.attnum
     FROM pg_catalog.pg_attribute a
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     WHERE a.attrelid = ANY($1) AND a.attnum > 0 AND NOT a.attisdropped
@@ -173,6 +190,7 @@ pub async fn load(
                 oid,
                 def,
                 types: vec![],
+                numbers: vec![],
                 has_identity: true,
                 leaves: vec![],
                 partitioned: get(&row, 3)?,
@@ -190,6 +208,7 @@ pub async fn load(
                 collation: None,
             });
             table.types.push((get(&row, 5)?, get(&row, 6)?));
+            table.numbers.push(get(&row, 7)?);
         }
     }
     let mut primary: HashMap<u32, Vec<u16>> = HashMap::new();
@@ -276,4 +295,43 @@ fn type_definition(row: &tokio_postgres::Row) -> Result<Option<TypeDefinition>, 
         // Arrays and multiranges come with their element and range types.
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(columns: &[(&str, i16)]) -> CatalogTable {
+        let column = |(name, _): &(&str, i16)| Column::new(*name, "text");
+        CatalogTable {
+            oid: 1,
+            def: TableDef {
+                dialect: Dialect::Postgres,
+                name: TableName::new("public", "t"),
+                columns: columns.iter().map(column).collect(),
+                key: vec![],
+                types: vec![],
+                options: vec![],
+            },
+            types: vec![],
+            numbers: columns.iter().map(|(_, number)| *number).collect(),
+            has_identity: true,
+            leaves: vec![],
+            partitioned: false,
+        }
+    }
+
+    #[test]
+    fn a_column_under_an_old_name_is_told_by_its_number() {
+        let before = table(&[("id", 1), ("a", 2)]);
+        assert_eq!(table(&[("id", 1), ("a", 3)]).replaced_column(&before), Some("a"));
+        for same in [
+            &[("id", 1), ("a", 2)][..],
+            &[("id", 1), ("b", 2)],
+            &[("id", 1), ("a", 2), ("b", 3)],
+            &[("id", 1)],
+        ] {
+            assert_eq!(table(same).replaced_column(&before), None, "{same:?}");
+        }
+    }
 }

@@ -40,8 +40,8 @@ async fn look(
     findings.push(Finding::ok(format!("connected to {} as {}", connector.url.host, connector.url.user)));
     setup::preflight(&client).await?;
     findings.push(Finding::ok("wal_level is logical, and the role may replicate"));
-    super::refuse_pooler(&client).await?;
-    let mut walsender = Walsender::connect(&super::connect_options(connector)?).await?;
+    super::client::refuse_pooler(&client).await?;
+    let mut walsender = Walsender::connect(&super::client::connect_options(connector)?).await?;
     let system = walsender.identify_system().await?;
     walsender.close().await;
     findings.push(Finding::ok(format!(
@@ -66,7 +66,7 @@ async fn look(
     identities(&catalog, findings);
     publications(&client, &catalog, source, findings).await?;
     slot(&client, source, findings).await?;
-    retention(&client, findings).await
+    retention(&client, source, findings).await
 }
 
 async fn privileges(
@@ -118,11 +118,11 @@ async fn publications(
         .map_err(|source| PostgresError::query("read privileges", source))?;
     let statements = format!("{};", plan.statements.join("; "));
     findings.push(if owned {
-        Finding::ok(format!("the publications will be made at the first start: {statements}"))
+        Finding::ok(format!("the publications will be made at the first start: `{statements}`"))
     } else {
         Finding::error(
             "the publications must be made, and this role may not make them",
-            format!("Run as the owner of the tables: {statements}"),
+            format!("Run as the owner of the tables: `{statements}`"),
         )
     });
     Ok(())
@@ -173,12 +173,32 @@ async fn slot(
 }
 
 /// A slot that nobody reads holds WAL for ever unless the server has a bound.
-async fn retention(client: &Client, findings: &mut Vec<Finding>) -> Result<(), PostgresError> {
+async fn retention(
+    client: &Client,
+    source: &SourceConfig,
+    findings: &mut Vec<Finding>,
+) -> Result<(), PostgresError> {
     let row = client
-        .query_one("SELECT pg_catalog.current_setting('max_slot_wal_keep_size')", &[])
+        .query_one(
+            "SELECT pg_catalog.current_setting('max_slot_wal_keep_size'),
+                    pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_slot_wal_keep_size'))",
+            &[],
+        )
         .await
         .map_err(|source| PostgresError::query("read settings", source))?;
     let bound: String = row.try_get(0).map_err(|source| PostgresError::query("read settings", source))?;
+    let bytes: i64 = row.try_get(1).map_err(|source| PostgresError::query("read settings", source))?;
+    if let (Some(retained), Ok(bytes)) = (source.max_retained, u64::try_from(bytes))
+        && bytes <= retained
+    {
+        findings.push(Finding::warning(
+            format!(
+                "max_slot_wal_keep_size ({bound}) is not above source.max_retained: the server takes the slot before \
+                 the slowest endpoint is detached"
+            ),
+            "Lower source.max_retained, or raise max_slot_wal_keep_size.",
+        ));
+    }
     findings.push(if bound == "-1" {
         Finding::warning(
             "max_slot_wal_keep_size is not set: while the publisher is down, WAL grows until the disk is full",
@@ -210,6 +230,12 @@ pub async fn teardown(
         )
         .await
         .map_err(|source| PostgresError::query("read publications", source))?;
+    if setup::is_snapshot_marked(&client, &source.slot).await? {
+        made.push(format!("replication slot {} (holds nothing)", setup::snapshot_mark(&source.slot)));
+        if !list_only {
+            setup::mark_snapshot(&client, &source.slot, false).await?;
+        }
+    }
     if let Some(state) = setup::slot_state(&client, &source.slot).await? {
         made.push(format!("replication slot {}", source.slot));
         if let Some(pid) = state.active_pid.filter(|_| !list_only) {

@@ -1,13 +1,15 @@
-//! Ordinary SQL connections to the source: catalog, slots, snapshots.
+//! How the source is reached: ordinary SQL connections for catalog, slots and snapshots, and the replication connection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rowbridge_schema::config::{PostgresUrl, SslMode};
+use rustls::pki_types::ServerName;
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
+use super::walsender::{ConnectOptions, TlsMode, TlsSettings};
 
 /// How to reach the source.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ fn connect_error(at: String, source: tokio_postgres::Error) -> PostgresError {
 }
 
 /// Replication, snapshots and settings need one session from end to end.
-pub(super) fn pooler(evidence: &str) -> PostgresError {
+fn pooler(evidence: &str) -> PostgresError {
     PostgresError::NotReady {
         problem: format!("a connection pooler stands between us and the source: {evidence}"),
         fix: "Point source.url at the server itself: replication and snapshots need one session.".into(),
@@ -69,6 +71,7 @@ impl Connector {
             .options(format!("-c {MARK}=direct"))
             .connect_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(60))
             .ssl_mode(match self.url.ssl_mode {
                 SslMode::Disable => tokio_postgres::config::SslMode::Disable,
                 SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
@@ -122,4 +125,60 @@ impl Connector {
         }
         Ok(client)
     }
+}
+
+/// Options of the replication connection: the same address and the same TLS as for SQL.
+///
+/// # Errors
+/// A host name that no certificate can carry.
+pub fn connect_options(connector: &Connector) -> Result<ConnectOptions, PostgresError> {
+    let url = &connector.url;
+    let settings = || match (&connector.tls, ServerName::try_from(url.host.clone())) {
+        (Some(config), Ok(server_name)) => Ok(TlsSettings { config: Arc::clone(config), server_name }),
+        _ => Err(PostgresError::NotReady {
+            problem: format!("{} cannot be checked as a TLS name", url.host),
+            fix: "Use a host name or an address in source.url, or sslmode=disable.".into(),
+        }),
+    };
+    let tls = match url.ssl_mode {
+        SslMode::Disable => TlsMode::Disable,
+        _ if url.host.starts_with('/') => TlsMode::Disable,
+        SslMode::Prefer => TlsMode::Prefer(settings()?),
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => TlsMode::Require(settings()?),
+    };
+    Ok(ConnectOptions {
+        host: url.host.clone(),
+        port: url.port,
+        user: url.user.clone(),
+        password: url.password.as_ref().map(|password| password.expose().to_owned()),
+        database: url.database.clone(),
+        application_name: "rowbridge stream".into(),
+        tls,
+        connect_timeout: Duration::from_secs(10),
+    })
+}
+
+/// A pooler hands out other people's sessions: settings, snapshots and replication do not survive that.
+///
+/// # Errors
+/// `NotReady` when two statements meet two servers.
+pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
+    let failed = |source| PostgresError::query("look for a pooler", source);
+    // A transaction pooler answers BEGIN..COMMIT from any session; a setting made outside is then missing.
+    client.batch_execute("SET application_name = 'rowbridge pooler probe'").await.map_err(failed)?;
+    for _ in 0..2 {
+        let row = client
+            .query_one(
+                "SELECT pg_catalog.current_setting('application_name'), pg_catalog.current_setting('search_path')",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        let name: String = row.try_get(0).map_err(failed)?;
+        let path: String = row.try_get(1).map_err(failed)?;
+        if name != "rowbridge pooler probe" || !path.trim_matches('"').is_empty() {
+            return Err(pooler("two statements of one session ran in two server processes"));
+        }
+    }
+    client.batch_execute("SET application_name = 'rowbridge capture'").await.map_err(failed)
 }

@@ -27,6 +27,14 @@ pub enum PostgresError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// A statement got no answer.
+    #[error("the source has not answered for {seconds} s: cannot {action}")]
+    Silent {
+        /// What the statement was for.
+        action: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The replication connection failed.
     #[error("the replication connection failed")]
     Walsender(#[from] WalsenderError),
@@ -122,7 +130,7 @@ impl Classified for PostgresError {
     fn class(&self) -> Class {
         match self {
             Self::Connect { source, .. } | Self::Query { source, .. } => class_of(source),
-            Self::Walsender(_) | Self::SlotInUse { .. } => Class::RETRYABLE,
+            Self::Silent { .. } | Self::Walsender(_) | Self::SlotInUse { .. } => Class::RETRYABLE,
             Self::Decode(_)
             | Self::Stream { .. }
             | Self::NotReady { .. }
@@ -158,10 +166,15 @@ impl Classified for PostgresError {
                 Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                     Some("Grant CONNECT on the database to the user in source.url.".to_owned())
                 }
+                None => Some("Start the server, or correct host and port in source.url.".to_owned()),
                 _ => None,
             },
             Self::SlotInUse { .. } => {
-                Some("Stop the other publisher, or give this one another source.slot.".to_owned())
+                Some(
+                    "Stop the other publisher, or give this one another source.slot. With journal.confirm = \"delivered\" at \
+                     both, this one would be a standby."
+                        .to_owned(),
+                )
             }
             _ => None,
         }

@@ -10,6 +10,8 @@ pub mod error;
 pub mod pgoutput;
 mod relation;
 pub mod setup;
+mod shapes;
+pub mod timeline;
 mod transaction;
 pub mod walsender;
 
@@ -17,28 +19,26 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowbridge_schema::config::{SourceConfig, SslMode};
+use rowbridge_schema::config::SourceConfig;
 use rowbridge_schema::wire::Op;
-use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
-use rustls::pki_types::ServerName;
-use tokio::task::JoinHandle;
+use rowbridge_schema::{Offset, Position, SourceId, TableName};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use self::catalog::Catalog;
-use self::client::Connector;
+use self::client::{Connector, connect_options, refuse_pooler};
 pub use self::error::PostgresError;
 use self::pgoutput::Message;
-use self::relation::{Announced, Relation, Resolved};
-use self::setup::PublicationPlan;
+use self::relation::{Announced, Relation};
+use self::shapes::{Question, answer, sent_columns};
+use self::timeline::switch_point;
 use self::transaction::Transaction;
 use self::walsender::{
-    ConnectOptions, Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, TlsMode, TlsSettings,
-    Walsender, format_lsn, parse_lsn,
+    Frame, ReplicationStream, SILENCE_LIMIT, STATUS_INTERVAL, Walsender, format_lsn, parse_lsn,
 };
-use super::{Capture, CaptureStart, Captured};
+use super::{Capture, CaptureStart, Captured, Retained};
 use crate::journal::Resume;
-use crate::state::{self, SentColumns};
+use crate::state::SentColumns;
 
 /// How often the catalog is looked at for new tables and changed partitions: DDL is not in the stream.
 const CATALOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -77,19 +77,8 @@ pub struct Opened {
     pub added: Vec<TableName>,
     /// LSN from which changes come.
     pub from: u64,
-}
-
-/// A question to the catalog. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
-/// for the stream, and a question that began anew each time would never be answered.
-enum Question {
-    Catalog(JoinHandle<Result<(Catalog, PublicationPlan), PostgresError>>),
-    Relation(JoinHandle<Result<Resolved, PostgresError>>),
-}
-
-/// Cancel safe: the task goes on.
-async fn answer<T>(task: &mut JoinHandle<Result<T, PostgresError>>) -> Result<T, PostgresError> {
-    let died = PostgresError::Stream { what: "a look into the catalog was broken off" };
-    task.await.unwrap_or(Err(died))
+    /// A publisher has noted that it was sending existing rows; see [`setup::mark_snapshot`].
+    pub unfinished: bool,
 }
 
 /// A running capture.
@@ -111,6 +100,8 @@ pub struct PostgresCapture {
     reread: bool,
     /// Tables to look up again, because they became or ceased to be partitions.
     moved: Vec<u32>,
+    /// A transaction that made `pending` necessary and that a snapshot may not see yet.
+    unseen: Option<u32>,
     /// What the catalog is being asked.
     asking: Option<Question>,
     transaction: Option<Transaction>,
@@ -126,6 +117,8 @@ pub struct PostgresCapture {
     /// The last end that was handed on.
     passed: u64,
     hurried: Hurried,
+    /// The note of a snapshot is there.
+    marked: bool,
 }
 
 /// How often in vain the server was asked how far it is. What a read-only or an open transaction has logged (pruned pages,
@@ -163,7 +156,7 @@ impl PostgresCapture {
         }
         let mut walsender = Walsender::connect(&connect_options(&options.connector)?).await?;
         let system = walsender.identify_system().await?;
-        let source = SourceId(format!("postgres:{}:{}", system.system_id, options.source.slot));
+        let source = source_id(&system.system_id, &options.source.slot);
         let (from, confirmed) =
             setup::prepare_slot(&sql, &mut walsender, &options.source.slot, start, options.fresh).await?;
         let switched_at = match options.timeline {
@@ -184,7 +177,8 @@ impl PostgresCapture {
         let now = Instant::now();
         let mut added = plan.added;
         added.extend(plan.upgraded);
-        let opened = Opened { timeline: system.timeline, switched_at, added, from };
+        let unfinished = setup::is_snapshot_marked(&sql, &options.source.slot).await?;
+        let opened = Opened { timeline: system.timeline, switched_at, added, from, unfinished };
         let capture = Self {
             source,
             options: PostgresOptions { earlier_epochs: earlier, ..options },
@@ -198,6 +192,7 @@ impl PostgresCapture {
             announced: None,
             reread: false,
             moved: Vec::new(),
+            unseen: None,
             asking: None,
             transaction: None,
             watched: Vec::new(),
@@ -212,6 +207,7 @@ impl PostgresCapture {
             wal_end: from,
             passed: 0,
             hurried: Hurried { at: 0, calls: 0, patience: FIRST_PATIENCE },
+            marked: unfinished,
         };
         Ok((capture, opened))
     }
@@ -224,118 +220,6 @@ impl PostgresCapture {
     fn relation(&self, oid: u32) -> Result<Option<&Relation>, PostgresError> {
         let unknown = PostgresError::Stream { what: "a row refers to a relation that was not announced" };
         Ok(self.relations.get(&oid).ok_or(unknown)?.as_ref())
-    }
-
-    /// Asks what the announced relation is.
-    fn ask_relation(&mut self, announced: Announced) {
-        if !self.reread && !self.catalog.roots.contains_key(&announced.oid) {
-            self.reread = true;
-            self.ask_catalog();
-            return;
-        }
-        let (catalog, sql) = (Arc::clone(&self.catalog), Arc::clone(&self.sql));
-        let tables = self.options.source.tables.clone();
-        self.asking = Some(Question::Relation(tokio::spawn(async move {
-            let captured = |name: &TableName| tables.matches(name);
-            relation::resolve(&announced, &catalog, captured, &sql).await
-        })));
-    }
-
-    /// Takes in what the announced relation is.
-    fn resolved(&mut self, resolved: Resolved) {
-        let Resolved { mut relation, moved } = resolved;
-        if moved && !self.reread {
-            self.reread = true;
-            self.ask_catalog();
-            return;
-        }
-        self.reread = false;
-        let Some(announced) = self.announced.take() else { return };
-        if let Some(relation) = &mut relation {
-            relation.watched = self.watched.contains(&relation.def.name);
-        }
-        if let Some(now) = &relation {
-            let mut columns = state::columns(&now.def);
-            if now.leaf_of.is_some()
-                && let Some(sent) = self.sent.get(&now.def.name)
-            {
-                // A leaf may have an order of its own.
-                let place = |column: &(String, String)| sent.iter().position(|c| c == column);
-                columns.sort_by_key(|column| place(column).unwrap_or(usize::MAX));
-            }
-            self.has_columns(&now.def, columns);
-        }
-        self.relations.insert(announced.oid, relation);
-        self.said.insert(announced.oid, announced);
-    }
-
-    /// Sends a table again whose columns are not those with which its rows were sent. Stream and catalog both tell: the
-    /// catalog of a table that nobody writes, the stream before the catalog is looked at again.
-    fn has_columns(&mut self, def: &TableDef, columns: SentColumns) {
-        if self.sent.get(&def.name).is_some_and(|sent| state::values_changed(sent, &columns)) {
-            tracing::info!(table = %def.name, "columns changed: the table is sent again");
-            self.pending.push_back(Captured::TableAdded { def: def.clone(), resync: true });
-        }
-        self.sent.insert(def.name.clone(), columns);
-    }
-
-    /// Asks for the whole catalog and brings the publications in line with it.
-    fn ask_catalog(&mut self) {
-        let sql = Arc::clone(&self.sql);
-        let (tables, publication) =
-            (self.options.source.tables.clone(), self.options.source.publication.clone());
-        self.asking = Some(Question::Catalog(tokio::spawn(async move {
-            let catalog = catalog::load(&sql, &tables, None).await?;
-            let plan = setup::plan_publications(&sql, &catalog, &publication).await?;
-            setup::run_publications(&sql, &plan).await?;
-            Ok((catalog, plan))
-        })));
-    }
-
-    /// Takes in the catalog; what is gone stays known, since the stream may still speak of it.
-    fn reloaded(&mut self, mut catalog: Catalog, plan: &PublicationPlan) {
-        for name in &plan.added {
-            if let Some(table) = catalog.tables.get(name) {
-                tracing::info!(table = %name, "a new table joins");
-                self.pending.push_back(Captured::TableAdded { def: table.def.clone(), resync: false });
-            }
-        }
-        for name in &plan.upgraded {
-            if let Some(table) = catalog.tables.get(name) {
-                tracing::info!(table = %name, "a table got an identity: it is sent again");
-                self.pending.push_back(Captured::TableAdded { def: table.def.clone(), resync: true });
-            }
-        }
-        for (name, before) in &self.catalog.tables {
-            let Some(now) = catalog.tables.get(name).filter(|now| now.oid == before.oid) else { continue };
-            let detached = before.leaves.iter().any(|leaf| !now.leaves.iter().any(|l| l.oid == leaf.oid));
-            let attached = now
-                .leaves
-                .iter()
-                .any(|leaf| leaf.attached && !before.leaves.iter().any(|l| l.oid == leaf.oid));
-            if detached || attached {
-                tracing::info!(table = %name, "a partition was attached, detached or dropped: the table is sent again");
-                self.pending.push_back(Captured::TableAdded { def: now.def.clone(), resync: true });
-            }
-        }
-        for (name, now) in &catalog.tables {
-            if self.catalog.tables.get(name).is_none_or(|before| before.oid != now.oid) {
-                // Another table: it is sent as a new one.
-                self.sent.remove(name);
-            }
-            self.has_columns(&now.def, state::columns(&now.def));
-        }
-        for (oid, root) in &self.catalog.roots {
-            catalog.roots.entry(*oid).or_insert_with(|| root.clone());
-        }
-        // Rows of a table that was attached or detached belong elsewhere from now on.
-        let elsewhere = |oid: &u32, known: &Option<Relation>| {
-            catalog.roots.get(oid) != known.as_ref().map(|relation| &relation.def.name)
-        };
-        self.moved =
-            self.relations.iter().filter(|(oid, known)| elsewhere(oid, known)).map(|(oid, _)| *oid).collect();
-        self.catalog = Arc::new(catalog);
-        self.catalog_due = Instant::now() + CATALOG_INTERVAL;
     }
 
     /// Takes one frame; `Some` if it completes something.
@@ -432,6 +316,7 @@ impl PostgresCapture {
                         tracing::info!(table = %root, "a partition was truncated: the table is sent again");
                         self.pending
                             .push_back(Captured::TableAdded { def: relation.def.clone(), resync: true });
+                        self.unseen = Some(transaction.xid());
                     }
                 }
             }
@@ -458,8 +343,10 @@ impl PostgresCapture {
     }
 }
 
-fn sent_columns(table: &catalog::CatalogTable) -> (TableName, SentColumns) {
-    (table.def.name.clone(), state::columns(&table.def))
+/// How deliveries name a source: a slot of a cluster.
+#[must_use]
+pub fn source_id(system_id: &str, slot: &str) -> SourceId {
+    SourceId(format!("postgres:{system_id}:{slot}"))
 }
 
 const OUTSIDE: PostgresError = PostgresError::Stream { what: "a change outside a transaction" };
@@ -491,6 +378,12 @@ impl Capture for PostgresCapture {
                     self.resolved(answered?);
                     continue;
                 }
+                Some(Question::Visible(task)) => {
+                    let answered = answer(task).await;
+                    self.asking = None;
+                    answered?;
+                    continue;
+                }
                 None => {}
             }
             if self.announced.is_none() {
@@ -498,6 +391,12 @@ impl Capture for PostgresCapture {
             }
             if let Some(announced) = self.announced.clone() {
                 self.ask_relation(announced);
+                continue;
+            }
+            if self.transaction.is_none()
+                && let Some(xid) = self.unseen.take()
+            {
+                self.ask_visible(xid);
                 continue;
             }
             // Between transactions only: what waits here belongs behind what was captured before it.
@@ -551,6 +450,43 @@ impl Capture for PostgresCapture {
         self.tell().await
     }
 
+    /// Decoding skips commit records that begin before the slot's position.
+    fn resume_behind(&self, position: Position) -> Resume {
+        resume(position.offset.at + 1)
+    }
+
+    /// No record begins in the byte before another one, so this lies behind all commits that were passed.
+    fn reached_by(&self, resume: &Resume) -> Position {
+        let before = parse_lsn(&resume.0).unwrap_or(0).saturating_sub(1);
+        Position::new(self.epoch_of(before), before, 0)
+    }
+
+    async fn mark_snapshot(&mut self, pending: bool) -> Result<(), PostgresError> {
+        if pending != self.marked {
+            setup::mark_snapshot(&self.sql, &self.options.source.slot, pending).await?;
+            self.marked = pending;
+        }
+        Ok(())
+    }
+
+    async fn retained(&mut self) -> Result<Option<Retained>, PostgresError> {
+        let failed = |source| PostgresError::query("read what the slot holds", source);
+        let row = self
+            .sql
+            .query_opt(
+                "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::int8,
+                        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), confirmed_flush_lsn)::int8
+                 FROM pg_catalog.pg_replication_slots WHERE slot_name = $1",
+                &[&self.options.source.slot],
+            )
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let number = |index: usize| row.try_get::<_, Option<i64>>(index).map_err(failed);
+        let bytes = |number: Option<i64>| u64::try_from(number.unwrap_or(0)).unwrap_or(0);
+        Ok(Some(Retained { bytes: bytes(number(0)?), unconfirmed: bytes(number(1)?) }))
+    }
+
     /// The server ships only what is flushed, and what nobody commits stays unflushed until its next checkpoint: a read
     /// alone writes WAL (pruning, hints). So an empty message is committed, which flushes everything before it.
     async fn hurry(&mut self) -> Result<(), PostgresError> {
@@ -599,77 +535,4 @@ impl Capture for PostgresCapture {
             tracing::debug!(%error, "the replication connection did not end in order");
         }
     }
-}
-
-/// Options of the replication connection: the same address and the same TLS as for SQL.
-///
-/// # Errors
-/// A host name that no certificate can carry.
-pub fn connect_options(connector: &Connector) -> Result<ConnectOptions, PostgresError> {
-    let url = &connector.url;
-    let settings = || match (&connector.tls, ServerName::try_from(url.host.clone())) {
-        (Some(config), Ok(server_name)) => Ok(TlsSettings { config: Arc::clone(config), server_name }),
-        _ => Err(PostgresError::NotReady {
-            problem: format!("{} cannot be checked as a TLS name", url.host),
-            fix: "Use a host name or an address in source.url, or sslmode=disable.".into(),
-        }),
-    };
-    let tls = match url.ssl_mode {
-        SslMode::Disable => TlsMode::Disable,
-        _ if url.host.starts_with('/') => TlsMode::Disable,
-        SslMode::Prefer => TlsMode::Prefer(settings()?),
-        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => TlsMode::Require(settings()?),
-    };
-    Ok(ConnectOptions {
-        host: url.host.clone(),
-        port: url.port,
-        user: url.user.clone(),
-        password: url.password.as_ref().map(|password| password.expose().to_owned()),
-        database: url.database.clone(),
-        application_name: "rowbridge stream".into(),
-        tls,
-        connect_timeout: Duration::from_secs(10),
-    })
-}
-
-/// A pooler hands out other people's sessions: settings, snapshots and replication do not survive that.
-///
-/// # Errors
-/// `NotReady` when two statements meet two servers.
-pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
-    let failed = |source| PostgresError::query("look for a pooler", source);
-    // A transaction pooler answers BEGIN..COMMIT from any session; a setting made outside is then missing.
-    client.batch_execute("SET application_name = 'rowbridge pooler probe'").await.map_err(failed)?;
-    for _ in 0..2 {
-        let row = client
-            .query_one(
-                "SELECT pg_catalog.current_setting('application_name'), pg_catalog.current_setting('search_path')",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
-        let name: String = row.try_get(0).map_err(failed)?;
-        let path: String = row.try_get(1).map_err(failed)?;
-        if name != "rowbridge pooler probe" || !path.trim_matches('"').is_empty() {
-            return Err(client::pooler("two statements of one session ran in two server processes"));
-        }
-    }
-    client.batch_execute("SET application_name = 'rowbridge capture'").await.map_err(failed)
-}
-
-/// Where the server left the timeline that we know: commits before are the same on both.
-async fn switch_point(walsender: &mut Walsender, timeline: u32, before: u32) -> Result<u64, PostgresError> {
-    let rows = walsender.simple_query(&format!("TIMELINE_HISTORY {timeline}")).await?;
-    let content =
-        rows.into_iter().next().and_then(|row| row.into_iter().nth(1)).flatten().unwrap_or_default();
-    let switch = content.lines().find_map(|line| {
-        let mut fields = line.split_whitespace();
-        (fields.next()?.parse::<u32>().ok()? == before).then(|| parse_lsn(fields.next()?)).flatten()
-    });
-    switch.ok_or_else(|| PostgresError::NotReady {
-        problem: format!(
-            "the server is on timeline {timeline}, which does not descend from timeline {before}"
-        ),
-        fix: "Run `rowbridge snapshot --all` to start over from this server.".into(),
-    })
 }

@@ -20,6 +20,10 @@ use crate::capture::CaptureStart;
 /// Suffix of the publication for tables without replica identity.
 pub const INSERTS_SUFFIX: &str = "_inserts";
 
+/// How long a change of a publication may wait for its tables. VACUUM and CREATE INDEX CONCURRENTLY hold the lock for as
+/// long as they run, and what captures waits with us.
+const LOCK_WAIT: &str = "5s";
+
 /// The two publications of a stream.
 #[must_use]
 pub fn publications(publication: &str) -> [String; 2] {
@@ -243,7 +247,8 @@ pub async fn run_publications(client: &Client, plan: &PublicationPlan) -> Result
     if plan.statements.is_empty() {
         return Ok(());
     }
-    let sql = format!("BEGIN; {}; COMMIT", plan.statements.join("; "));
+    let sql =
+        format!("BEGIN; SET LOCAL lock_timeout = '{LOCK_WAIT}'; {}; COMMIT", plan.statements.join("; "));
     if let Err(error) = client.batch_execute(&sql).await {
         let _ = client.batch_execute("ROLLBACK").await;
         return Err(match error.code() {
@@ -314,6 +319,42 @@ pub async fn refuse_taken_slot(client: &Client, slot: &str) -> Result<(), Postgr
             slot_at: format_lsn(state.confirmed),
         }),
     }
+}
+
+/// Name of the note that existing rows are being sent: a physical slot that holds no log. A slot, because nothing else
+/// survives at the server without a table or a privilege that capture has no other use for.
+#[must_use]
+pub fn snapshot_mark(slot: &str) -> String {
+    const SUFFIX: &str = "_snapshot";
+    // The characters of a slot's name are ASCII.
+    format!("{}{SUFFIX}", &slot[..slot.len().min(63 - SUFFIX.len())])
+}
+
+/// Whether the note is there.
+///
+/// # Errors
+/// The query's.
+pub async fn is_snapshot_marked(client: &Client, slot: &str) -> Result<bool, PostgresError> {
+    Ok(slot_state(client, &snapshot_mark(slot)).await?.is_some())
+}
+
+/// Leaves the note, or takes it away. Does nothing if that is done already.
+///
+/// # Errors
+/// The query's; no slot is free.
+pub async fn mark_snapshot(client: &Client, slot: &str, pending: bool) -> Result<(), PostgresError> {
+    let mark = snapshot_mark(slot);
+    if slot_state(client, &mark).await?.is_some() == pending {
+        return Ok(());
+    }
+    let (action, sql) = match pending {
+        true => (
+            "note that a snapshot is under way (it takes a replication slot that holds no log)",
+            "SELECT pg_catalog.pg_create_physical_replication_slot($1, false)",
+        ),
+        false => ("take away the note of a snapshot", "SELECT pg_catalog.pg_drop_replication_slot($1)"),
+    };
+    client.execute(sql, &[&mark]).await.map_err(failed(action)).map(drop)
 }
 
 /// Checks the slot against the journal, or makes it for an empty journal. Returns the LSN to start from and the one that

@@ -77,7 +77,8 @@ impl Transaction {
     ) -> Result<(), PostgresError> {
         self.ordinal += 1;
         let width = relation.columns.len();
-        let wrong = old.map_or(0, |o| o.tuple.len()) > width || new.is_some_and(|n| n.len() != width);
+        let wrong = |tuple: &Tuple<'_>| tuple.len() != width;
+        let wrong = old.is_some_and(|o| wrong(&o.tuple)) || new.is_some_and(wrong);
         if wrong {
             return Err(PostgresError::Stream { what: "a row has another width than its relation" });
         }
@@ -161,6 +162,11 @@ impl Transaction {
         }
         let table = &relation.def.name;
         self.changed.extend(keys.into_iter().map(|key| ChangedKey { table: table.clone(), key, partial }));
+    }
+
+    /// Transaction id, without its epoch.
+    pub(super) fn xid(&self) -> u32 {
+        self.xid
     }
 
     /// Changes seen so far.

@@ -17,7 +17,7 @@ pub enum SqliteError {
         source: rusqlite::Error,
     },
     /// Readers and the application would block each other.
-    #[error("{path} is in journal mode {mode}, capture needs WAL: run PRAGMA journal_mode=WAL on it once")]
+    #[error("{path} is in journal mode {mode}, capture needs WAL")]
     NotWal {
         /// The database file.
         path: PathBuf,
@@ -207,8 +207,14 @@ impl Classified for SqliteError {
             }
             Self::TooWide { table, .. } => format!("Exclude it: add \"!{table}\" to source.tables."),
             Self::Resume => "The journal belongs to another kind of source. Use another state_dir.".to_owned(),
-            Self::Open { .. }
-            | Self::Sql { .. }
+            Self::Open { path, .. } if path.is_dir() => {
+                format!("{} is a folder: write the database file into source.url.", path.display())
+            }
+            Self::Open { path, .. } if !path.exists() => {
+                "There is no such file: correct source.url, or start the application that makes it.".to_owned()
+            }
+            Self::Open { .. } => "Let the service read and write the file and its folder.".to_owned(),
+            Self::Sql { .. }
             | Self::Replaced { .. }
             | Self::Interrupted { .. }
             | Self::Watch { .. }

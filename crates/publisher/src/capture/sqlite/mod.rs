@@ -29,14 +29,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 
-use rowbridge_schema::{Offset, SourceId, TableName, TablePatterns};
+use rowbridge_schema::{Offset, Position, SourceId, TableName, TablePatterns};
 use tokio::sync::{mpsc, oneshot};
 
 pub use check::{CheckItem, Severity};
 pub use error::SqliteError;
 
 use self::worker::{Command, Settings, Worker};
-use crate::capture::{Capture, CaptureStart, Captured};
+use crate::capture::{Capture, CaptureStart, Captured, Retained};
 use crate::journal::Resume;
 use crate::snapshot::sqlite::SqliteSnapshots;
 
@@ -66,7 +66,7 @@ impl SqliteSource {
         let (commands, orders) = std::sync::mpsc::channel();
         let (items_in, items) = mpsc::channel(1);
         let (ready_in, ready) = oneshot::channel();
-        let (start, wake) = (start.clone(), commands.clone());
+        let (epoch, start, wake) = (start.epoch, start.clone(), commands.clone());
         let stopped = || SqliteError::Stopped { path: path.clone() };
         std::thread::Builder::new()
             .name("sqlite-capture".to_owned())
@@ -82,7 +82,7 @@ impl SqliteSource {
             })
             .map_err(|_| stopped())?;
         let source = ready.await.map_err(|_| stopped())??;
-        Ok(SqliteCapture { path, source, commands, items, asked: false })
+        Ok(SqliteCapture { path, source, epoch, commands, items, asked: false })
     }
 
     /// A reader of existing rows on its own connection.
@@ -132,6 +132,7 @@ fn canonical(path: &Path) -> Result<PathBuf, SqliteError> {
 pub struct SqliteCapture {
     path: PathBuf,
     source: SourceId,
+    epoch: u32,
     commands: Sender<Command>,
     items: mpsc::Receiver<Result<Captured, SqliteError>>,
     /// An item was asked for and has not come yet.
@@ -165,6 +166,24 @@ impl Capture for SqliteCapture {
     /// Only notes it: rows are removed later, while the file is quiet.
     async fn confirm(&mut self, resume: &Resume) -> Result<(), SqliteError> {
         self.order(Command::Confirm(read::parse_resume(resume)?))
+    }
+
+    fn resume_behind(&self, position: Position) -> Resume {
+        read::resume(i64::try_from(position.offset.at).unwrap_or(i64::MAX))
+    }
+
+    fn reached_by(&self, resume: &Resume) -> Position {
+        let id = read::parse_resume(resume).unwrap_or(0);
+        Position::new(self.epoch, u64::try_from(id).unwrap_or(0), 1)
+    }
+
+    /// The log has a cap in rows, `source.max_log_rows`, which its own triggers keep.
+    async fn retained(&mut self) -> Result<Option<Retained>, SqliteError> {
+        Ok(None)
+    }
+
+    async fn mark_snapshot(&mut self, _: bool) -> Result<(), SqliteError> {
+        Ok(())
     }
 
     async fn hurry(&mut self) -> Result<(), SqliteError> {

@@ -105,13 +105,7 @@ mod tests {
 
     #[test]
     fn a_key_is_read_back_in_every_way_that_it_may_mean() {
-        let column = |type_name: &str| Column {
-            name: "k".into(),
-            type_name: type_name.into(),
-            not_null: true,
-            generated: None,
-            collation: None,
-        };
+        let column = |type_name: &str| Column { not_null: true, ..Column::new("k", type_name) };
         assert_eq!(readings(&column("INTEGER"), "12"), [Value::Integer(12)]);
         assert_eq!(readings(&column("TEXT"), "12"), [Value::Text("12".into()), Value::Blob(vec![0x12])]);
         assert_eq!(

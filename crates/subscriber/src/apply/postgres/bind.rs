@@ -92,7 +92,7 @@ impl PostgresLane {
             Ok(()) => {}
             Err(CreateError::Server(error)) => return Err(stop("making a table", error)),
             Err(CreateError::Statement { sql, source }) if verdict(&source) != Verdict::Again => {
-                return whole(format!("the target refuses ({}): run there: {sql}", describe(&source).1));
+                return whole(format!("the target refuses ({}); run there `{sql}`", describe(&source).1));
             }
             Err(CreateError::Statement { source, .. }) => return Err(stop("making a table", source)),
             Err(CreateError::NotAType { column, type_name }) => {
@@ -107,7 +107,7 @@ impl PostgresLane {
         }
         let Some(found) = found else {
             return whole(format!(
-                "table {target} is missing at the target; set target.create = true, or run there: {}",
+                "table {target} is missing at the target; set target.create = true, or run there `{}`",
                 create::table_sql(def, &mapped, &target)
             ));
         };
@@ -118,7 +118,7 @@ impl PostgresLane {
                 let missing = missing.await.map_err(|e| stop(doing, e))?.unwrap_or_default();
                 if let Some(label) = missing.first() {
                     let sql = catalog::add_label(name, labels, label);
-                    return whole(format!("enum {name} of the target lacks a label; run there: {sql}"));
+                    return whole(format!("enum {name} of the target lacks a label; run there `{sql}`"));
                 }
             }
         }

@@ -6,6 +6,7 @@ use rowbridge_schema::sql::ident;
 use super::PostgresTarget;
 use super::error::{PostgresError, failed};
 use super::progress::{TABLE, create_sql};
+use crate::apply::remains::Remains;
 use crate::apply::{CheckItem, collection};
 
 impl PostgresTarget {
@@ -154,17 +155,7 @@ impl PostgresTarget {
             .await
             .map_err(|e| failed(doing, e))?;
         let lanes: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
-        let mut made: Vec<String> = lanes
-            .iter()
-            .filter(|(stream, _)| is_ours(stream))
-            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
-            .collect();
-        made.extend(listed);
-        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
-        if all {
-            made.push(format!("table {table}"));
-        }
+        let Remains { listed, all } = Remains::new(&lanes, streams, listed, &table);
         if run {
             let names: Vec<_> = streams.iter().map(|stream| format!("'{stream}'")).collect();
             let remove = match all {
@@ -174,6 +165,6 @@ impl PostgresTarget {
             };
             session.batch(&format!("{drops}{remove}")).await.map_err(|e| failed(doing, e))?;
         }
-        Ok(made)
+        Ok(listed)
     }
 }

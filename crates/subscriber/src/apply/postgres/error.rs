@@ -1,5 +1,6 @@
 //! What can go wrong with a PostgreSQL target, and what each error of the server means for a delivery.
 
+use super::session::LOCK_WAIT_SECONDS;
 use rowbridge_schema::{Class, Classified};
 use tokio_postgres::error::SqlState;
 
@@ -9,7 +10,7 @@ use crate::plan::MapError;
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// No connection, or it was lost.
-    #[error("no connection to PostgreSQL at {address}")]
+    #[error("no connection to PostgreSQL at {address}: {}", causes(.source))]
     Connect {
         /// Host and port.
         address: String,
@@ -18,7 +19,7 @@ pub enum PostgresError {
         source: tokio_postgres::Error,
     },
     /// Wrong role, password or database: a person has to act.
-    #[error("PostgreSQL at {address} refuses {user}")]
+    #[error("PostgreSQL at {address} refuses {user}: {}", causes(.source))]
     Login {
         /// Host and port.
         address: String,
@@ -71,6 +72,24 @@ pub enum PostgresError {
     /// Another session holds the lane's progress row.
     #[error("the lane's progress row is locked by another session")]
     Locked,
+    /// A lock that rows wait for was not granted in time: nothing was applied.
+    #[error(
+        "a lock of another session of the target was in the way for {seconds} s while {doing}; see \
+         `SELECT * FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0`"
+    )]
+    RowsLocked {
+        /// What was being done.
+        doing: &'static str,
+        /// How long it waited.
+        seconds: u64,
+    },
+    /// No answer to a statement; the connection was closed. Whether a COMMIT that was under way took effect, the next look
+    /// at progress tells.
+    #[error("PostgreSQL has not answered for {minutes} minutes; the connection was closed")]
+    Silent {
+        /// How long it was waited for.
+        minutes: u64,
+    },
     /// The connection is gone. Whether a COMMIT that was under way took effect, the next look at progress tells.
     #[error("the connection to PostgreSQL was lost while {doing}")]
     Lost {
@@ -81,7 +100,7 @@ pub enum PostgresError {
         source: tokio_postgres::Error,
     },
     /// Deadlock, serialization failure, shutdown, lock timeout, out of resources: nothing was applied.
-    #[error("PostgreSQL asks to try again while {doing}")]
+    #[error("PostgreSQL asks to try again while {doing}: {}", describe(.source).1)]
     TryAgain {
         /// What was being done.
         doing: &'static str,
@@ -90,7 +109,7 @@ pub enum PostgresError {
         source: tokio_postgres::Error,
     },
     /// The server refuses for good: privileges, missing objects.
-    #[error("PostgreSQL refuses while {doing}")]
+    #[error("PostgreSQL refuses while {doing}: {}", describe(.source).1)]
     Refused {
         /// What was being done.
         doing: &'static str,
@@ -123,9 +142,12 @@ pub enum PoolerEvidence {
 impl Classified for PostgresError {
     fn class(&self) -> Class {
         match self {
-            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } => {
-                Class::RETRYABLE
-            }
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::Locked
+            | Self::RowsLocked { .. }
+            | Self::TryAgain { .. } => Class::RETRYABLE,
             Self::Login { .. }
             | Self::NoTls
             | Self::Pooler { .. }
@@ -145,14 +167,20 @@ impl Classified for PostgresError {
             Self::NoTls => Some("Give TLS settings, or set sslmode=disable on a trusted network.".into()),
             Self::Pooler { .. } => Some("Point target.url at the server itself, or at a pooler in session mode that passes startup options.".into()),
             Self::NoSchema => Some("Create a schema that is on the role's search_path, for example `CREATE SCHEMA public`.".into()),
-            Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: {sql}")),
-            Self::Collection { schema, .. } => Some(format!("Run as the schema's owner, with the role of target.url: GRANT CREATE ON SCHEMA {} TO ROLE. `rowbridge check` prints it in full.", rowbridge_schema::sql::ident(schema))),
+            Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: `{sql}`.")),
+            Self::Collection { schema, .. } => Some(format!("Run as the schema's owner, with the role of target.url: `GRANT CREATE ON SCHEMA {} TO ROLE`. `rowbridge check` prints it in full.", rowbridge_schema::sql::ident(schema))),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
             Self::Refused { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing.".into()),
             Self::Refused { source, .. } if names_missing(source) => Some("Make at the target what the message names. If a trigger, default or function does not find it, qualify the name there: the session's search_path is pg_catalog.".into()),
             Self::Refused { .. } => None,
             Self::Mapping(error) => error.hint(),
-            Self::Connect { .. } | Self::Lost { .. } | Self::Locked | Self::TryAgain { .. } | Self::Undefined => None,
+            Self::Connect { .. }
+            | Self::Lost { .. }
+            | Self::Silent { .. }
+            | Self::Locked
+            | Self::RowsLocked { .. }
+            | Self::TryAgain { .. }
+            | Self::Undefined => None,
         }
     }
 }
@@ -174,9 +202,10 @@ pub(super) enum Verdict {
 pub(super) fn verdict(error: &tokio_postgres::Error) -> Verdict {
     let Some(state) = error.code() else { return Verdict::Again };
     let code = state.code();
-    match (&code[..2], code) {
-        // unsafe_new_enum_value_usage goes away with the next transaction.
-        (_, "55P04" | "55P03" | "55006") => Verdict::Again,
+    match (code.get(..2).unwrap_or_default(), code) {
+        // unsafe_new_enum_value_usage: the label was added inside an open transaction, and has to be before it.
+        (_, "55P04") => Verdict::Catalog,
+        (_, "55P03" | "55006") => Verdict::Again,
         // insufficient_privilege
         (_, "42501") => Verdict::Refused,
         // generated_always: an identity key cannot be updated, but the row can be deleted and inserted.
@@ -205,9 +234,25 @@ pub(super) fn names_missing(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| missing.contains(code))
 }
 
+/// Why there is no session: no statement was sent yet, so that no value can be in it.
+fn causes(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return db.message().to_owned();
+    }
+    let mut last: &dyn std::error::Error = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string()
+}
+
 /// Wraps an error that is no verdict on the data.
 pub(super) fn failed(doing: &'static str, source: tokio_postgres::Error) -> PostgresError {
-    let gone = source.code().is_none_or(|state| matches!(&state.code()[..3], "57P" | "080"));
+    let gone =
+        source.code().is_none_or(|state| state.code().starts_with("57P") || state.code().starts_with("080"));
+    if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        return PostgresError::RowsLocked { doing, seconds: LOCK_WAIT_SECONDS };
+    }
     match verdict(&source) {
         _ if gone => PostgresError::Lost { doing, source },
         Verdict::Again => PostgresError::TryAgain { doing, source },

@@ -33,8 +33,11 @@ const MAX_IN_FLIGHT: usize = 256;
 /// Deliveries that a table goes without COPY after it met a row that was there.
 const WITHOUT_COPY: u32 = 16;
 
-/// Only for the lane's own row: rows wait as long as the target's other users need.
+/// The lane's own row is free or in the hands of another publisher: no reason to wait long.
 const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
+
+/// Back to the session's own bound.
+const LOCK_ROWS: &str = "SET LOCAL lock_timeout TO DEFAULT";
 
 /// One lane of a PostgreSQL target.
 pub struct PostgresLane {
@@ -53,6 +56,8 @@ pub struct PostgresLane {
     committed: Option<Progress>,
     /// What lies in the open transaction.
     pub(super) staged: Option<Progress>,
+    /// An open transaction was given up for the catalog's sake, which was read anew; until the next commit or verdict.
+    reread: bool,
 }
 
 /// Why a transaction was given up.
@@ -110,6 +115,7 @@ impl PostgresLane {
             collecting,
             committed,
             staged: None,
+            reread: false,
         })
     }
 
@@ -161,7 +167,7 @@ impl PostgresLane {
                 [&stream, &endpoint, &stored.source.0, &old_epoch, &old, &new, &new_epoch];
             session.client.query_one(&advance, &params).await.map(|_| 1)
         })));
-        flights.push(batch("SET LOCAL lock_timeout = 0"));
+        flights.push(batch(LOCK_ROWS));
         flights.extend(sets);
         flights.push(batch("COMMIT"));
         let copied = flights.iter().any(|flight| matches!(flight, Flight::Copy(_)));
@@ -263,7 +269,7 @@ impl PostgresLane {
         if stored.is_some() {
             self.row.write(&mut self.session, &head.source, to).await?;
         }
-        self.session.batch("SET LOCAL lock_timeout = 0").await.map_err(|e| stop("applying a delivery", e))?;
+        self.session.batch(LOCK_ROWS).await.map_err(|e| stop("applying a delivery", e))?;
         let plan = plan(delivery, after);
         for step in &plan.steps {
             match step {
@@ -414,12 +420,8 @@ impl PostgresLane {
         }
         self.carefully(delivery, to).await
     }
-}
 
-impl TargetLane for PostgresLane {
-    type Error = PostgresError;
-
-    async fn progress(&mut self) -> Result<Option<Progress>, PostgresError> {
+    async fn look(&mut self) -> Result<Option<Progress>, PostgresError> {
         if self.staged.is_some() {
             self.abandon().await?;
         }
@@ -432,7 +434,7 @@ impl TargetLane for PostgresLane {
         Ok(self.committed.clone())
     }
 
-    async fn apply(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+    async fn take(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
         let head = &delivery.head;
         let goes_on = self.staged.as_ref().is_some_and(|staged| {
             head.prev == Some(staged.position) && head.source == staged.source && head.to > head.prev
@@ -453,10 +455,13 @@ impl TargetLane for PostgresLane {
         }
         let Some(to) = head.to else { return Err(PostgresError::Undefined) };
         let mut retried = false;
-        self.session.catalog_is_fresh = false;
+        self.session.catalog_is_fresh = self.reread;
         loop {
             let stop = match self.attempt(delivery, to).await {
-                Ok(applied) => return Ok(applied),
+                Ok(applied) => {
+                    self.reread &= self.staged.is_some();
+                    return Ok(applied);
+                }
                 Err(stop) => stop,
             };
             let was_open = self.staged.is_some();
@@ -464,6 +469,7 @@ impl TargetLane for PostgresLane {
             match stop {
                 Stop::Rejected(failing) => {
                     rolled_back?;
+                    self.reread = false;
                     // The table may be mended at the target: look again next time.
                     self.bindings.clear();
                     return Ok(Applied::Rejected { position: self.position(), failing });
@@ -472,16 +478,49 @@ impl TargetLane for PostgresLane {
                     rolled_back?;
                     self.bindings.clear();
                     self.session.forget_statements();
-                    if retried || was_open {
+                    if retried || (was_open && self.reread) {
                         return Err(failed("applying a delivery", error));
                     }
                     debug!(error = %error, "the target's catalog has changed");
+                    if was_open {
+                        return self.begin_again(delivery).await;
+                    }
                     retried = true;
                     self.session.catalog_is_fresh = true;
                 }
                 Stop::Error(error) => return Err(error),
             }
         }
+    }
+
+    /// The open transaction met a catalog that is not what was cached. Its earlier parts are gone with it, so it has to be
+    /// sent again; what it lacked and may be made is made before, because a new enum label cannot be used in the
+    /// transaction that adds it.
+    async fn begin_again(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+        self.reread = true;
+        match self.bind_all(delivery).await {
+            Ok(()) => Ok(Applied::Gap { position: self.position() }),
+            Err(Stop::Rejected(failing)) => {
+                self.bindings.clear();
+                Ok(Applied::Rejected { position: self.position(), failing })
+            }
+            Err(Stop::Catalog(error)) => Err(failed("reading the target's catalog", error)),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl TargetLane for PostgresLane {
+    type Error = PostgresError;
+
+    async fn progress(&mut self) -> Result<Option<Progress>, PostgresError> {
+        let watch = self.session.watch.clone();
+        watch.over(self.look()).await
+    }
+
+    async fn apply(&mut self, delivery: &Delivery<'_>) -> Result<Applied, PostgresError> {
+        let watch = self.session.watch.clone();
+        watch.over(self.take(delivery)).await
     }
 
     async fn rollback(&mut self) -> Result<(), PostgresError> {

@@ -16,6 +16,7 @@ mod set;
 mod settle;
 mod statement;
 mod types;
+mod watch;
 
 use std::sync::Arc;
 

@@ -51,11 +51,16 @@ impl ProgressRow {
             .await
             .map_err(locked)?;
         let Some(row) = row else { return Ok(None) };
-        let position = row.get::<_, &str>(1).parse().map_err(|_| PostgresError::ProgressRow {
-            stream: self.stream.to_string(),
-            endpoint: self.endpoint.to_string(),
-        })?;
-        Ok(Some(Progress { source: SourceId(row.get(0)), position }))
+        // The table may be one that somebody else made: another type or a NULL is an error as well.
+        let source = row.try_get(0).ok().map(SourceId);
+        let position = row.try_get::<_, &str>(1).ok().and_then(|text| text.parse().ok());
+        match (source, position) {
+            (Some(source), Some(position)) => Ok(Some(Progress { source, position })),
+            _ => Err(PostgresError::ProgressRow {
+                stream: self.stream.to_string(),
+                endpoint: self.endpoint.to_string(),
+            }),
+        }
     }
 
     /// Inserts the row of an unknown lane; false if somebody has been there. Waits for another session's insert.

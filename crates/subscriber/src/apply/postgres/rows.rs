@@ -37,7 +37,8 @@ pub(super) fn fault(
     RowFault { position: event.position, table: def.name.to_string(), column, key, reason }
 }
 
-async fn execute(
+/// Runs a statement whose parameters are all `text[]`.
+pub(super) async fn execute(
     session: &mut Session,
     sql: &str,
     params: &[Texts<'_>],

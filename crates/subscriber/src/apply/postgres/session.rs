@@ -12,6 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
 use super::error::{PoolerEvidence, PostgresError, Verdict, failed, is_login, names_missing, verdict};
+use super::watch::Watch;
 
 /// Statements kept prepared per session. A delivery of many tables needs a few for each.
 const MAX_STATEMENTS: usize = 512;
@@ -27,9 +28,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
     ("statement_timeout", "0"),
+    ("lock_timeout", "20s"),
     ("idle_in_transaction_session_timeout", "0"),
     ("xmloption", "content"),
 ];
+
+/// The session's `lock_timeout`: how long rows and objects wait for another session of the target. Long enough for the
+/// target's own work; below the publisher's default timeout, so that its operator is told what is in the way.
+pub(super) const LOCK_WAIT_SECONDS: u64 = 20;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,6 +54,7 @@ pub(super) struct Session {
     /// The catalog was read since a statement did not find something: what is missing now, the data names.
     pub(super) catalog_is_fresh: bool,
     statements: HashMap<String, Statement>,
+    pub(super) watch: Watch,
 }
 
 fn nonce() -> String {
@@ -98,20 +105,20 @@ impl Session {
         let connected = match wanted {
             Some(tls) => {
                 let tls = MakeRustlsConnect::new(rustls::ClientConfig::clone(tls));
-                config.connect(tls).await.map(|(client, connection)| {
-                    tokio::spawn(drive(connection));
-                    client
-                })
+                config
+                    .connect(tls)
+                    .await
+                    .map(|(client, connection)| (client, tokio::spawn(drive(connection))))
             }
             None => {
                 config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-                config.connect(NoTls).await.map(|(client, connection)| {
-                    tokio::spawn(drive(connection));
-                    client
-                })
+                config
+                    .connect(NoTls)
+                    .await
+                    .map(|(client, connection)| (client, tokio::spawn(drive(connection))))
             }
         };
-        let client = connected.map_err(|source| connect_error(&address, url, source))?;
+        let (client, connection) = connected.map_err(|source| connect_error(&address, url, source))?;
         let doing = "settling the session";
         // As a simple query: behind a pooler, a statement prepared under our name may be there already, and would stay.
         let answer = client
@@ -149,6 +156,7 @@ impl Session {
             version,
             catalog_is_fresh: false,
             statements: HashMap::new(),
+            watch: Watch::new(connection.abort_handle()),
         };
         session.check_process().await?;
         Ok(session)
@@ -186,6 +194,7 @@ impl Session {
             return Ok(statement.clone());
         }
         let statement = self.client.prepare_typed(sql, types).await?;
+        self.watch.answered();
         // Shapes that are no longer written leave with the rest: what is still needed is soon prepared again.
         if self.statements.len() >= MAX_STATEMENTS {
             self.statements.clear();
@@ -207,12 +216,16 @@ impl Session {
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, tokio_postgres::Error> {
         let statement = self.prepare(sql, types).await?;
-        self.client.execute(&statement, params).await
+        let rows = self.client.execute(&statement, params).await?;
+        self.watch.answered();
+        Ok(rows)
     }
 
     /// Runs text without parameters.
     pub(super) async fn batch(&self, sql: &str) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute(sql).await
+        self.client.batch_execute(sql).await?;
+        self.watch.answered();
+        Ok(())
     }
 }
 

@@ -62,12 +62,17 @@ pub(super) fn check_row(binding: &Binding, row: &Row<'_>, position: Position) ->
         if let Some(reason) = bound.check.fault(value) {
             let def = &binding.def;
             let key: Option<Vec<_>> = def.key.iter().map(|&k| row.cell(k)).collect();
+            let column = def.columns.get(usize::from(column));
+            let type_name = column.map_or("", |column| column.type_name.as_str());
             return Err(RowFault {
                 position,
                 table: def.name.to_string(),
-                column: def.columns.get(usize::from(column)).map(|column| column.name.clone()),
+                column: column.map(|column| column.name.clone()),
                 key: key.map(|key| key_texts(def, &key)).unwrap_or_default(),
-                reason: reason.to_owned(),
+                reason: format!(
+                    "{reason}; run `ALTER TABLE {} ALTER COLUMN {} TYPE {type_name}`",
+                    binding.table, bound.ident
+                ),
             });
         }
     }

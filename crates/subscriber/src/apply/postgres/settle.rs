@@ -10,7 +10,7 @@ use rowbridge_schema::{Cell, TableId};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::catalog::Binding;
-use super::rows::{RowError, fault};
+use super::rows::{RowError, execute, fault};
 use super::session::Session;
 use super::set::{Texts, text};
 use super::statement;
@@ -121,15 +121,6 @@ pub(super) async fn apply<'d>(
         }
     }
     Ok(())
-}
-
-async fn execute(
-    session: &mut Session,
-    sql: &str,
-    params: &[Texts<'_>],
-) -> Result<u64, tokio_postgres::Error> {
-    let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|texts| texts as &(dyn ToSql + Sync)).collect();
-    session.execute(sql, &vec![Type::TEXT_ARRAY; params.len()], &params).await
 }
 
 /// Reads what the target has under the keys.

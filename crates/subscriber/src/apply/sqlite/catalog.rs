@@ -110,7 +110,8 @@ impl Resolved {
         }
         let Some((kind, without_rowid)) = kind else {
             let sql = create::create_sql(def, &mapped);
-            let reason = format!("the target has no table {name:?}; set target.create = true, or run: {sql}");
+            let reason =
+                format!("the target has no table {name:?}; set target.create = true, or run `{sql}`");
             return Err(misfit(None, reason));
         };
         if kind != "table" {
@@ -201,7 +202,7 @@ fn check_columns(
     let find = |name: &str| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
     let missing = |name: &str, declared: &str| {
         let add = format!("ALTER TABLE {} ADD COLUMN {} {declared}", ident(table), ident(name));
-        format!("the table {table:?} at the target has no column {name:?}; run: {}", add.trim_end())
+        format!("the table {table:?} at the target has no column {name:?}; run `{}`", add.trim_end())
     };
     for (column, name) in def.columns.iter().zip(&mapped.columns) {
         let Some(name) = name else { continue };
@@ -285,7 +286,7 @@ fn key(
     }
     let list: Vec<_> = names.iter().map(|(_, name)| ident(name)).collect();
     let reason = format!(
-        "the table {table:?} at the target has no unique key on the source's key; run: CREATE UNIQUE INDEX {} ON {} ({})",
+        "the table {table:?} at the target has no unique key on the source's key; run `CREATE UNIQUE INDEX {} ON {} ({})`",
         ident(&format!("{table}_key")),
         ident(table),
         list.join(", ")

@@ -7,6 +7,7 @@ use super::error::SqliteError;
 use super::progress::{self, CREATE_SQL};
 use super::session::Session;
 use super::{SqliteTarget, blocking};
+use crate::apply::remains::Remains;
 use crate::apply::{CheckItem, collection};
 
 const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
@@ -93,7 +94,12 @@ impl SqliteTarget {
     pub async fn teardown(&self, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
         blocking(|| {
             let session = Session::open(&self.path, false, self.busy_timeout)?;
-            session.begin()?;
+            // A list is a look: the application keeps the write lock.
+            if run {
+                session.begin()?
+            } else {
+                session.batch("beginning", "BEGIN")?
+            }
             let made = forget(&session, streams, run).inspect_err(|_| session.rollback())?;
             session.commit()?;
             Ok(made)
@@ -121,17 +127,7 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
         let lanes = statement
             .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?
             .collect::<rusqlite::Result<Vec<_>>>()?;
-        let is_ours = |stream: &String| streams.iter().any(|ours| ours.as_str() == stream);
-        let mut made: Vec<String> = lanes
-            .iter()
-            .filter(|(stream, _)| is_ours(stream))
-            .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
-            .collect();
-        made.extend(listed);
-        let all = lanes.iter().all(|(stream, _)| is_ours(stream));
-        if all {
-            made.push("table rowbridge_progress".to_owned());
-        }
+        let Remains { listed, all } = Remains::new(&lanes, streams, listed, "rowbridge_progress");
         drop(statement);
         if run && all {
             conn.execute_batch("DROP TABLE main.rowbridge_progress")?;
@@ -140,7 +136,7 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
                 conn.execute("DELETE FROM main.rowbridge_progress WHERE stream = ?1", [stream.as_str()])?;
             }
         }
-        Ok(made)
+        Ok(listed)
     };
     work().map_err(|source| session.failed("removing progress", source))
 }

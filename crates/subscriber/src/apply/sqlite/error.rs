@@ -122,13 +122,16 @@ impl Classified for SqliteError {
             Self::Corrupt { path, .. } => {
                 format!("Restore {} from a backup, or remove it and take a new snapshot.", path.display())
             }
-            Self::ProgressTable { sql } => format!("Run: {sql}"),
+            Self::ProgressTable { sql } => format!("Run `{sql}`."),
             Self::ProgressRow { .. } => "Restore the row, or delete it and take a new snapshot.".into(),
-            Self::Busy { .. }
-            | Self::Moved { .. }
-            | Self::Open { .. }
-            | Self::Failed { .. }
-            | Self::Undefined => return None,
+            Self::Open { path, .. } if path.is_dir() => {
+                format!("{} is a folder: write the database file into target.url.", path.display())
+            }
+            Self::Open { path, .. } if path.parent().is_some_and(|folder| !folder.exists()) => {
+                "Make the folder of the file, or correct target.url.".into()
+            }
+            Self::Open { .. } => "Let the service read and write the file and its folder.".into(),
+            Self::Busy { .. } | Self::Moved { .. } | Self::Failed { .. } | Self::Undefined => return None,
         })
     }
 }

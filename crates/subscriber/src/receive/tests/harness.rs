@@ -46,13 +46,7 @@ pub(super) fn head(prev: Option<u64>, to: Option<u64>) -> DeliveryHead {
 
 /// One insert at each of the offsets.
 pub(super) fn body(head: &DeliveryHead, offsets: &[u64]) -> Vec<u8> {
-    let column = |name: &str| Column {
-        name: name.into(),
-        type_name: "text".into(),
-        not_null: false,
-        generated: None,
-        collation: None,
-    };
+    let column = |name: &str| Column::new(name, "text");
     let def = TableDef {
         dialect: Dialect::Postgres,
         name: TableName::new("public", "orders"),

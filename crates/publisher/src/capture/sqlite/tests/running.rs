@@ -172,7 +172,11 @@ async fn a_database_outside_wal_mode_is_refused_with_the_pragma() {
     app.run("PRAGMA journal_mode = DELETE");
     let error = app.source().capture(&CaptureStart::default()).await.unwrap_err();
     assert!(matches!(&error, SqliteError::NotWal { mode, .. } if mode == "delete"));
-    assert!(error.to_string().contains("PRAGMA journal_mode=WAL"), "{error}");
+    assert!(
+        rowbridge_schema::Classified::hint(&error)
+            .is_some_and(|hint| hint.contains("PRAGMA journal_mode=WAL")),
+        "{error}"
+    );
     assert_eq!(app.source().check().unwrap()[0].severity, Severity::Error);
     let missing = SqliteSource { path: app.path.with_extension("none"), ..app.source() };
     assert!(matches!(missing.capture(&CaptureStart::default()).await, Err(SqliteError::Open { .. })));

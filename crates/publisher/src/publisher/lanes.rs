@@ -1,0 +1,239 @@
+//! The publisher's lanes: their tasks, and what the rest of it tells them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rowbridge_schema::config::{ConfirmPolicy, EndpointConfig};
+use rowbridge_schema::{EndpointName, Position, SourceId, TablePatterns};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{OpenError, Publisher};
+use crate::journal::{Journal as _, SegmentJournal};
+use crate::lane::{Lane, LaneConfig, LaneHandle, LaneState, LaneStatus, Orders};
+use crate::pump::Roster;
+use crate::state::{State, StateError};
+
+/// The lanes as others speak to them.
+pub(super) struct Board {
+    endpoints: Vec<EndpointConfig>,
+    confirm: ConfirmPolicy,
+    state: Arc<State>,
+    journal: Arc<SegmentJournal>,
+    handles: Mutex<Vec<LaneHandle>>,
+}
+
+impl Board {
+    pub(super) fn new(
+        endpoints: Vec<EndpointConfig>,
+        confirm: ConfirmPolicy,
+        state: Arc<State>,
+        journal: Arc<SegmentJournal>,
+    ) -> Self {
+        Self { endpoints, confirm, state, journal, handles: Mutex::default() }
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Vec<LaneHandle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal keeps what these endpoints need, and nothing for the detached ones.
+    pub(super) fn hold_for_attached(&self) -> Result<(), StateError> {
+        let mut attached = Vec::with_capacity(self.endpoints.len());
+        for endpoint in &self.endpoints {
+            if self.state.detached(&endpoint.name)?.is_none() {
+                attached.push(endpoint.name.clone());
+            }
+        }
+        self.journal.set_lanes(&attached);
+        Ok(())
+    }
+
+    /// Capture runs in this epoch; with a snapshot of everything behind a position, nobody is detached any more.
+    pub(super) fn began(&self, epoch: u32, snapshot_from: Option<Position>) -> Result<(), StateError> {
+        if snapshot_from.is_some() {
+            self.hold_for_attached()?;
+        }
+        for handle in self.handles().iter() {
+            handle.order(|orders| {
+                orders.epoch = epoch;
+                if let Some(from) = snapshot_from {
+                    orders.snapshot_from = orders.snapshot_from.max(Some(from));
+                    orders.detached = None;
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Roster for Board {
+    fn detach_slowest(&self, reason: &str) -> Result<Option<EndpointName>, StateError> {
+        let handles = self.handles();
+        let holds = |lane: &LaneStatus| match lane.state {
+            // The journal has let go of what it needs; with `delivered` the source has not.
+            LaneState::NeedsSnapshot { .. } => self.confirm == ConfirmPolicy::Delivered,
+            _ => true,
+        };
+        let slowest = handles
+            .iter()
+            .filter(|handle| handle.orders().detached.is_none() && holds(&handle.status().borrow()))
+            .min_by_key(|handle| handle.status().borrow().acked);
+        let Some(slowest) = slowest else { return Ok(None) };
+        self.state.detach(slowest.name(), reason)?;
+        slowest.order(|orders| orders.detached = Some(reason.to_owned()));
+        let name = slowest.name().clone();
+        drop(handles);
+        self.hold_for_attached()?;
+        Ok(Some(name))
+    }
+
+    fn tables(&self, endpoint: &EndpointName) -> Option<TablePatterns> {
+        let known = self.endpoints.iter().find(|known| known.name == *endpoint);
+        known.map(|endpoint| endpoint.tables.clone())
+    }
+
+    fn attach(&self, endpoint: &EndpointName, from: Position) -> Result<(), StateError> {
+        let was_detached = self.state.detached(endpoint)?.is_some();
+        self.state.attach(endpoint, from)?;
+        if was_detached {
+            // Held from the beginning until the lane says where it is.
+            self.hold_for_attached()?;
+            self.journal.release(endpoint, from);
+        }
+        for handle in self.handles().iter().filter(|handle| handle.name() == endpoint) {
+            handle.order(|orders| {
+                orders.snapshot_from = orders.snapshot_from.max(Some(from));
+                orders.detached = None;
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The lanes' tasks.
+pub(super) struct Lanes {
+    tasks: JoinSet<()>,
+    board: Arc<Board>,
+    source: Option<SourceId>,
+    delivered: watch::Sender<Option<Position>>,
+}
+
+impl Lanes {
+    pub(super) fn new(publisher: &Publisher) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            board: Arc::clone(&publisher.board),
+            source: None,
+            delivered: watch::Sender::new(None),
+        }
+    }
+
+    pub(super) fn delivered(&self) -> watch::Receiver<Option<Position>> {
+        self.delivered.subscribe()
+    }
+
+    /// Starts the lanes of a source, once.
+    pub(super) fn start(
+        &mut self,
+        publisher: &Publisher,
+        source: &SourceId,
+        epoch: u32,
+        shutdown: &watch::Receiver<bool>,
+    ) -> Result<(), OpenError> {
+        if self.source.as_ref() == Some(source) {
+            return Ok(());
+        }
+        // Another database under the same stream: its deliveries carry another name.
+        self.tasks.abort_all();
+        self.board.handles().clear();
+        let mut changes = Vec::new();
+        for (endpoint, tls) in publisher.config.endpoints.iter().zip(&publisher.endpoint_tls) {
+            let config = LaneConfig {
+                stream: publisher.config.stream.clone(),
+                source: source.clone(),
+                endpoint: endpoint.clone(),
+                start: publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO),
+                first: publisher.state.first()?,
+                orders: Orders {
+                    snapshot_from: publisher.state.snapshot_from(&endpoint.name)?,
+                    epoch,
+                    detached: publisher.state.detached(&endpoint.name)?,
+                },
+                max_transaction: publisher.config.source.max_transaction,
+                shutdown_grace: publisher.grace,
+                timing: crate::lane::Timing::default(),
+            };
+            let journal = Arc::clone(&publisher.journal);
+            let (lane, handle) = Lane::new(config, journal, tls.clone(), &publisher.metrics)?;
+            changes.push((endpoint.name.clone(), handle.status()));
+            self.board.handles().push(handle);
+            self.tasks.spawn(lane.run(shutdown.clone()));
+        }
+        let status = publisher.status.clone();
+        let state = Arc::clone(&publisher.state);
+        let mut seen = epoch;
+        let delivered = self.delivered.clone();
+        let journal = Arc::clone(&publisher.journal);
+        let journal_metrics = publisher.metrics.clone();
+        let stream = publisher.config.stream.clone();
+        let mut stopped = shutdown.clone();
+        self.tasks.spawn(async move {
+            // Mirrors what the lanes say; a tick is enough for sizes, and lanes change far more often than anybody looks.
+            let mut tick = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => return,
+                    _ = tick.tick() => {}
+                }
+                let now: Vec<_> =
+                    changes.iter().map(|(name, change)| (name.clone(), change.borrow().clone())).collect();
+                let attached =
+                    || now.iter().filter(|(_, lane)| !matches!(lane.state, LaneState::Detached { .. }));
+                let lowest = match attached().next() {
+                    Some(_) => attached().map(|(_, lane)| lane.acked).min().flatten(),
+                    // Nobody waits for anything.
+                    None => journal.last(),
+                };
+                delivered.send_if_modified(|known| std::mem::replace(known, lowest) != lowest);
+                let highest = now.iter().filter_map(|(_, lane)| lane.answered).map(|at| at.epoch).max();
+                if let Some(highest) = highest.filter(|highest| *highest > seen) {
+                    match state.saw_epoch(highest) {
+                        Ok(()) => seen = highest,
+                        Err(error) => tracing::warn!(%error, "an epoch that a target knows cannot be noted"),
+                    }
+                }
+                status.send_if_modified(|status| {
+                    let changed = status.lanes != now;
+                    status.lanes = now;
+                    changed
+                });
+                let stats = journal.stats();
+                let label = [stream.as_str()];
+                journal_metrics.journal_bytes.with_label_values(&label).set(stats.bytes as i64);
+                journal_metrics
+                    .journal_undelivered_bytes
+                    .with_label_values(&label)
+                    .set(stats.undelivered_bytes as i64);
+            }
+        });
+        self.source = Some(source.clone());
+        Ok(())
+    }
+
+    /// Lets all lanes go: another publisher takes over. A delivery in flight may still arrive, as after a kill.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+        self.board.handles().clear();
+        self.source = None;
+        self.delivered.send_replace(None);
+    }
+
+    pub(super) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    pub(super) async fn join(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

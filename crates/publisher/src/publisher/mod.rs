@@ -1,0 +1,182 @@
+//! The publishing end as a whole: state, journal, lanes, and a source that is opened again whenever it is lost.
+
+mod lanes;
+mod plan;
+mod run;
+mod status;
+mod takeover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{IntGauge, Opts, Registry};
+use rowbridge_schema::config::{DatabaseUrl, PublisherConfig};
+use rowbridge_schema::tls::{self, TlsError};
+use tokio::sync::watch;
+
+use self::lanes::Board;
+pub use self::status::PublisherStatus;
+use crate::journal::{JournalError, JournalOptions, Recovered, SegmentJournal};
+use crate::lane::LaneSetupError;
+use crate::metrics::PublisherMetrics;
+use crate::pump::CaptureMetrics;
+use crate::source::{PostgresSource, SqliteSource};
+use crate::state::{State, StateError};
+
+/// Why a publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `state_dir`.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// TLS towards source or endpoint.
+    #[error("TLS cannot be set up for {what}")]
+    Tls {
+        /// Key of the configuration.
+        what: String,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// A file that the configuration names.
+    #[error("cannot read {path}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An endpoint.
+    #[error(transparent)]
+    Lane(#[from] LaneSetupError),
+    /// Metrics registered twice.
+    #[error("metrics cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A publisher that has its state and its journal, and is not running yet.
+pub struct Publisher {
+    config: PublisherConfig,
+    grace: Duration,
+    state: Arc<State>,
+    journal: Arc<SegmentJournal>,
+    board: Arc<Board>,
+    recovered: Recovered,
+    metrics: PublisherMetrics,
+    capture_metrics: CaptureMetrics,
+    endpoint_tls: Vec<Option<Arc<rustls::ClientConfig>>>,
+    status: watch::Sender<PublisherStatus>,
+}
+
+fn gauge(registry: &Registry, stream: &str, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::with_opts(Opts::new(name, help).const_label("stream", stream))?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+impl Publisher {
+    /// Locks `state_dir`, recovers the journal, registers metrics. Does not touch the source or an endpoint.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: all need a person.
+    pub fn open(config: PublisherConfig, grace: Duration, registry: &Registry) -> Result<Self, OpenError> {
+        let state = Arc::new(State::open(&config.state_dir, &config.stream)?);
+        let options = JournalOptions { max_bytes: config.journal.max_bytes, retain: config.journal.retain };
+        let (journal, recovered) = SegmentJournal::open(&config.state_dir, options)?;
+        let metrics = PublisherMetrics::new(registry)?;
+        let stream = config.stream.as_str();
+        let capture_metrics = CaptureMetrics {
+            changes: metrics.capture_changes.with_label_values(&[stream]),
+            behind: metrics.capture_lag_bytes.with_label_values(&[stream]),
+            lag_seconds: metrics.capture_lag_seconds.with_label_values(&[stream]),
+            retained: gauge(
+                registry,
+                stream,
+                "rowbridge_source_retained_bytes",
+                "Bytes of its log that the source holds for us.",
+            )?,
+            paused: gauge(
+                registry,
+                stream,
+                "rowbridge_capture_paused",
+                "1 while capture waits for room in the journal.",
+            )?,
+            snapshots: gauge(
+                registry,
+                stream,
+                "rowbridge_snapshot_pending_tables",
+                "Tables whose existing rows are still being sent.",
+            )?,
+        };
+        let mut endpoint_tls = Vec::with_capacity(config.endpoints.len());
+        for endpoint in &config.endpoints {
+            let pem = match &endpoint.ca {
+                Some(path) => Some(
+                    std::fs::read(path).map_err(|source| OpenError::File { path: path.clone(), source })?,
+                ),
+                None => None,
+            };
+            // Without TLS on the way, a machine without any authorities is as good as another.
+            endpoint_tls.push(match endpoint.url.scheme() {
+                "http" => None,
+                _ => {
+                    let what = format!("endpoint {}", endpoint.name);
+                    let tls = tls::https_client(pem.as_deref());
+                    Some(Arc::new(tls.map_err(|source| OpenError::Tls { what, source })?))
+                }
+            });
+        }
+        let journal = Arc::new(journal);
+        let board = Board::new(
+            config.endpoints.clone(),
+            config.journal.confirm,
+            Arc::clone(&state),
+            Arc::clone(&journal),
+        );
+        board.hold_for_attached()?;
+        let status = watch::Sender::new(PublisherStatus {
+            source: Some("not connected yet".into()),
+            ..PublisherStatus::default()
+        });
+        Ok(Self {
+            config,
+            grace,
+            state,
+            journal,
+            board: Arc::new(board),
+            recovered,
+            metrics,
+            capture_metrics,
+            endpoint_tls,
+            status,
+        })
+    }
+
+    /// What it is doing, as it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<PublisherStatus> {
+        self.status.subscribe()
+    }
+
+    /// Runs until shutdown. A source or an endpoint that is away is waited for; only a broken journal or state ends it.
+    ///
+    /// # Errors
+    /// The journal's or the state's; TLS towards the source that cannot be set up.
+    pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<(), OpenError> {
+        match self.config.source.database.clone() {
+            DatabaseUrl::Postgres(url) => {
+                let source = PostgresSource::new(self.config.source.clone(), &url)
+                    .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
+                self.run_source(source, shutdown).await
+            }
+            DatabaseUrl::Sqlite(path) => {
+                let source = SqliteSource::new(self.config.source.clone(), path);
+                self.run_source(source, shutdown).await
+            }
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a publisher remembers besides its journal: identity, lanes, snapshots under way, requests of an operator.
+//!
+//! A small SQLite file in `state_dir`, because it is queried, changed from two processes (the running publisher and a
+//! command) and holds no stream. Every change is one transaction with `synchronous = FULL`.
+
+mod identity;
+mod jobs;
+mod lanes;
+mod requests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rowbridge_schema::StreamName;
+use rusqlite::{Connection, OptionalExtension};
+
+pub use identity::{Identity, TakenOver};
+pub use jobs::{Job, SentColumns, columns, values_changed};
+pub use requests::{Request, request};
+
+pub(crate) use self::identity::present_second;
+
+/// Name of the file in `state_dir`.
+pub const STATE_FILE: &str = "state.db";
+const LOCK_FILE: &str = "lock";
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS lanes (endpoint TEXT PRIMARY KEY, start TEXT NOT NULL) STRICT;
+    -- endpoints that the stream goes on without, and where the snapshot begins that made one whole again
+    CREATE TABLE IF NOT EXISTS detached (endpoint TEXT PRIMARY KEY, reason TEXT NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS attached (endpoint TEXT PRIMARY KEY, position TEXT NOT NULL) STRICT;
+    -- one row per captured table: its columns when it was last sent, and its snapshot
+    CREATE TABLE IF NOT EXISTS tables (
+        schema TEXT NOT NULL, name TEXT NOT NULL, columns TEXT NOT NULL,
+        status TEXT NOT NULL CHECK (status IN ('pending', 'done')),
+        keyless INTEGER NOT NULL, resync INTEGER NOT NULL, only_for TEXT NOT NULL, after TEXT,
+        PRIMARY KEY (schema, name)) STRICT;
+    CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL) STRICT;";
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder cannot be made or read.
+    #[error("cannot use state_dir {path}")]
+    Folder {
+        /// `publisher.state_dir`
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "state_dir {path} is in use by another rowbridge process; stop it, or give this one a folder of its own"
+    )]
+    Locked {
+        /// `publisher.state_dir`
+        path: PathBuf,
+    },
+    /// The file is damaged or cannot be written.
+    #[error("cannot use {path}")]
+    Database {
+        /// The state file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The folder belongs to another stream.
+    #[error(
+        "state_dir {path} belongs to stream {found}, not to {expected}; use another folder, or the old name"
+    )]
+    OtherStream {
+        /// `publisher.state_dir`
+        path: PathBuf,
+        /// Recorded.
+        found: String,
+        /// Configured.
+        expected: StreamName,
+    },
+}
+
+/// The open state; holds the lock on `state_dir`.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+    database: Mutex<Connection>,
+    _lock: File,
+}
+
+fn open_database(dir: &Path) -> Result<Connection, StateError> {
+    let path = dir.join(STATE_FILE);
+    let open = || {
+        let database = Connection::open(&path)?;
+        database.busy_timeout(std::time::Duration::from_secs(5))?;
+        database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
+        database.execute_batch(SCHEMA)?;
+        Ok(database)
+    };
+    open().map_err(|source| StateError::Database { path: path.clone(), source })
+}
+
+impl State {
+    /// Opens or makes the state of a stream.
+    ///
+    /// # Errors
+    /// See [`StateError`].
+    pub fn open(dir: &Path, stream: &StreamName) -> Result<Self, StateError> {
+        let folder = |source| StateError::Folder { path: dir.to_owned(), source };
+        std::fs::create_dir_all(dir).map_err(folder)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join(LOCK_FILE))
+            .map_err(folder)?;
+        lock.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => StateError::Locked { path: dir.to_owned() },
+            std::fs::TryLockError::Error(source) => folder(source),
+        })?;
+        let state =
+            Self { path: dir.join(STATE_FILE), database: Mutex::new(open_database(dir)?), _lock: lock };
+        match state.meta("stream")? {
+            None => {
+                let epoch = present_second().to_string();
+                state.set_meta("epoch", &epoch)?;
+                state.set_meta("first_epoch", &epoch)?;
+                state.set_meta("stream", stream.as_str())?;
+            }
+            Some(found) if found != stream.as_str() => {
+                return Err(StateError::OtherStream {
+                    path: dir.to_owned(),
+                    found,
+                    expected: stream.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+        Ok(state)
+    }
+
+    pub(super) fn with<T>(
+        &self,
+        run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StateError> {
+        let mut database = self.database.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        run(&mut database).map_err(|source| StateError::Database { path: self.path.clone(), source })
+    }
+
+    pub(super) fn meta(&self, key: &str) -> Result<Option<String>, StateError> {
+        self.with(|db| {
+            db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()
+        })
+    }
+
+    pub(super) fn set_meta(&self, key: &str, value: &str) -> Result<(), StateError> {
+        self.with(|db| {
+            db.execute(
+                "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                [key, value],
+            )
+        })
+        .map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rowbridge_schema::{Offset, SourceId};
+
+    use super::*;
+
+    #[test]
+    fn state_survives_and_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let stream: StreamName = "shop".parse().unwrap();
+        let state = State::open(dir.path(), &stream).unwrap();
+        assert!(matches!(State::open(dir.path(), &stream), Err(StateError::Locked { .. })));
+        let fresh = state.identity().unwrap();
+        assert!(fresh.fresh && fresh.epoch > 29_000_000);
+        let identity = Identity {
+            epoch: 3,
+            fresh: false,
+            source: Some(SourceId("pg".into())),
+            timeline: Some(2),
+            earlier_epochs: vec![(Offset { file: 0, at: 77 }, 2)],
+        };
+        state.set_identity(&identity).unwrap();
+        drop(state);
+        let other: StreamName = "other".parse().unwrap();
+        assert!(matches!(State::open(dir.path(), &other), Err(StateError::OtherStream { .. })));
+        let state = State::open(dir.path(), &stream).unwrap();
+        assert_eq!(state.identity().unwrap(), identity);
+    }
+}
