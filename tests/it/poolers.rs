@@ -9,6 +9,7 @@ use rowbridge_tests::port::free_port;
 use rowbridge_tests::postgres::{Cluster, ClusterOptions, connect};
 use rowbridge_tests::process::{Daemon, DaemonOptions};
 use rowbridge_tests::webhook::secret;
+use tokio_postgres::SimpleQueryMessage;
 
 use crate::cli::rowbridge;
 
@@ -39,6 +40,8 @@ async fn poolers_are_refused_with_the_reason() {
                 .await;
             // Somebody else who gets the pooled session finds it as it was.
             let other = connect(&url).await.unwrap();
+            let prepared = other.simple_query("SELECT name FROM pg_prepared_statements").await.unwrap();
+            assert!(!prepared.iter().any(|row| matches!(row, SimpleQueryMessage::Row(_))), "{prepared:?}");
             let row = other
                 .query_one("SELECT current_setting('search_path'), current_setting('application_name')", &[])
                 .await;

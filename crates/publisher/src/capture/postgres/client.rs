@@ -101,13 +101,16 @@ impl Connector {
                 client
             }
         };
-        // Before anything is set: what a pooler's session is told would stay with it, for whoever gets it next.
-        let failed = |source| PostgresError::query("look for a pooler", source);
-        let row = client
-            .query_one("SELECT pg_catalog.current_setting($1, true)", &[&MARK])
+        // Before anything is set or prepared, since that would stay with a pooler's session for whoever gets it next. As a
+        // simple query: a statement prepared under our name may be there already.
+        let answer = client
+            .simple_query(&format!("SELECT pg_catalog.current_setting('{MARK}', true)"))
             .await
-            .map_err(failed)?;
-        if row.try_get::<_, Option<String>>(0).map_err(failed)?.as_deref() != Some("direct") {
+            .map_err(|source| PostgresError::query("look for a pooler", source))?;
+        let direct = answer.iter().any(|message| {
+            matches!(message, tokio_postgres::SimpleQueryMessage::Row(row) if row.get(0) == Some("direct"))
+        });
+        if !direct {
             return Err(pooler("it drops session settings of the startup packet"));
         }
         let settings: Vec<String> =

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rowbridge_schema::config::{ServerUrl, SslMode};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
@@ -120,19 +120,24 @@ impl Session {
         };
         let (client, connection) = connected.map_err(|source| connect_error(&address, url, source))?;
         let doing = "settling the session";
-        let row = client
-            .query_one(
-                "SELECT current_schema()::text, pg_backend_pid(), current_setting('rowbridge.session', true), \
-                 current_setting('server_version_num')::int",
-                &[],
+        // As a simple query: behind a pooler, a statement prepared under our name may be there already, and would stay.
+        let answer = client
+            .simple_query(
+                "SELECT current_schema(), current_setting('rowbridge.session', true), pg_backend_pid(), \
+                 current_setting('server_version_num')",
             )
             .await
             .map_err(|e| failed(doing, e))?;
-        let (schema, process): (Option<String>, i32) = (row.get(0), row.get(1));
-        if row.get::<_, Option<String>>(2).as_deref() != Some(nonce.as_str()) {
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let text = |at: usize| row.and_then(|row| row.get(at));
+        let number = |at: usize| text(at).and_then(|text| text.parse::<i32>().ok()).unwrap_or_default();
+        if text(1) != Some(nonce.as_str()) {
             return Err(PostgresError::Pooler { address, evidence: PoolerEvidence::StartupDropped });
         }
-        let version = row.get(3);
+        let (schema, process, version) = (text(0).map(str::to_owned), number(2), number(3));
         let schema = schema.ok_or(PostgresError::NoSchema)?;
         client.batch_execute("SET search_path = pg_catalog").await.map_err(|e| failed(doing, e))?;
         let replica = match client.batch_execute("SET session_replication_role = replica").await {
