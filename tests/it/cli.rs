@@ -13,7 +13,7 @@ use rowbridge_tests::webhook::secret;
 use tempfile::TempDir;
 
 /// Runs a command to its end, in an empty environment as far as Rowbridge is concerned.
-fn rowbridge(folder: &Path, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn rowbridge(folder: &Path, args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(binary());
     command.args(args).current_dir(folder).stdin(Stdio::null());
     for name in ["ROWBRIDGE_CONFIG", "ROWBRIDGE_LOG", "ROWBRIDGE_LOG_FORMAT"] {

@@ -71,6 +71,27 @@ async fn killed_cluster_recovers_what_was_committed() {
 }
 
 #[tokio::test]
+async fn newer_clusters_are_clusters_too() {
+    for major in [17, 18] {
+        let Some(options) = ClusterOptions::version(major) else { continue };
+        let cluster = Cluster::start(options).await;
+        let version = cluster.psql("postgres", "SHOW server_version").await;
+        assert!(version.starts_with(&format!("{major}.")), "{version}");
+        cluster.pgbench("postgres", &["-i", "-q", "-s", "1"]).await;
+        cluster.create_database("copy").await;
+        let schema = cluster.dump_schema("postgres").await;
+        cluster.psql("copy", &schema).await;
+        let open = cluster.connect("postgres").await;
+        cluster.kill9();
+        assert!(open.simple_query("SELECT 1").await.is_err());
+        cluster.start_again().await;
+        let count = "SELECT count(*) FROM pgbench_accounts";
+        assert_eq!(cluster.query_text("postgres", count).await.as_deref(), Some("100000"));
+        assert_eq!(cluster.query_text("copy", count).await.as_deref(), Some("0"));
+    }
+}
+
+#[tokio::test]
 async fn restored_cluster_has_forgotten_what_came_later() {
     let cluster = Cluster::start(ClusterOptions::default()).await;
     cluster.execute("postgres", "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await;

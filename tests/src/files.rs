@@ -50,14 +50,18 @@ pub(crate) fn own_uid() -> u32 {
     std::fs::metadata("/proc/self").unwrap().uid()
 }
 
-/// `target/test-cache`, beside the profile folder: tests lie in its folder `deps`, the benchmark in the folder itself.
 fn cache_folder() -> PathBuf {
+    let cache = target_folder().join("test-cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    cache
+}
+
+/// `target`, above the profile folder: tests lie in its folder `deps`, the benchmark in the folder itself.
+pub(crate) fn target_folder() -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let folder = here.parent().unwrap();
     let profile = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
-    let cache = profile.parent().unwrap().join("test-cache");
-    std::fs::create_dir_all(&cache).unwrap();
-    cache
+    profile.parent().unwrap().to_owned()
 }
 
 /// `cp -a`: keeps owner and mode, and shares blocks where the file system can.

@@ -18,6 +18,7 @@ mod files;
 pub mod kills;
 pub mod mariadb;
 pub mod metrics;
+pub mod pgbouncer;
 pub mod port;
 pub mod postgres;
 pub mod process;
@@ -25,6 +26,7 @@ pub mod proxy;
 pub mod scenario;
 pub mod size;
 pub mod sqlite;
+mod versions;
 pub mod wait;
 pub mod webhook;
 

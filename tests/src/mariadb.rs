@@ -1,10 +1,13 @@
-//! Private MariaDB servers with a row-based binary log: started, stopped, killed, backed up and restored by the test
-//! that owns them. The twin of [`crate::postgres`].
+//! Private MariaDB and MySQL servers with a row-based binary log: started, stopped, killed, backed up and restored by the
+//! test that owns them. The twin of [`crate::postgres`].
+//!
+//! One module for both, since a test drives them alike; where they differ, a `match` on [`Product`] says how.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -14,6 +17,7 @@ use tempfile::TempDir;
 use crate::files::{cached, copy_tree, ids_of, own_uid, owned_temp_dir, run, successful, tail};
 use crate::port::free_port;
 use crate::process::{RunAs, client_output, guarded, signal, spawn_guarded, wait_child};
+use crate::versions::set_up;
 
 /// A loaded machine starts a server in under a second; recovery after a kill may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -22,12 +26,53 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// The GTID domain of a server that a test does not give another: not 0, so that code which takes 0 for granted fails.
 pub const GTID_DOMAIN: u32 = 7;
 
-/// The server has 96 MB by default, which every start would copy.
-const REDO_LOG: &str = "--innodb-log-file-size=16M";
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// MariaDB: GTIDs such as `7-10042-12`, always there.
+    MariaDb,
+    /// MySQL: GTID sets such as `3E11FA47-71CA-11E1-9E33-C80AA9429562:1-5`, off unless switched on;
+    /// `caching_sha2_password` for all users.
+    MySql,
+}
+
+/// Which server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// MariaDB as it is installed; 10.5 or newer.
+    #[default]
+    Installed,
+    /// MariaDB 11, by `tests/servers mariadb11`.
+    MariaDb11,
+    /// MySQL 9, by `tests/servers mysql9`.
+    MySql9,
+}
+
+impl Version {
+    /// Whose it is.
+    #[must_use]
+    pub fn product(self) -> Product {
+        match self {
+            Self::Installed | Self::MariaDb11 => Product::MariaDb,
+            Self::MySql9 => Product::MySql,
+        }
+    }
+
+    /// Its name in `tests/servers`, when it comes from there.
+    fn set_up_as(self) -> Option<&'static str> {
+        match self {
+            Self::Installed => None,
+            Self::MariaDb11 => Some("mariadb11"),
+            Self::MySql9 => Some("mysql9"),
+        }
+    }
+}
 
 /// What differs from the usual test server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerOptions {
+    /// Which server; the installed MariaDB unless made by [`Self::of`].
+    pub version: Version,
     /// Whether commits and the binary log reach the disk. Off for speed: what was committed survives a kill of the
     /// process then too, but not of the machine.
     pub fsync: bool,
@@ -36,6 +81,25 @@ pub struct ServerOptions {
 }
 
 impl ServerOptions {
+    /// A server of another version. When `tests/servers` has not set it up, a line says so, and a test of that version
+    /// has nothing to do.
+    #[must_use]
+    pub fn of(version: Version) -> Option<Self> {
+        if let Some(name) = version.set_up_as() {
+            set_up(name)?;
+        }
+        Some(Self { version, ..Self::default() })
+    }
+
+    /// MySQL without GTIDs, as it is by its own defaults. MariaDB cannot do without, and stays as it is.
+    #[must_use]
+    pub fn without_gtids(self) -> Self {
+        match self.version.product() {
+            Product::MariaDb => self,
+            Product::MySql => self.set("gtid_mode", "OFF").set("enforce_gtid_consistency", "OFF"),
+        }
+    }
+
     /// Commits are durable.
     #[must_use]
     pub fn durable() -> Self {
@@ -73,13 +137,15 @@ pub struct BinlogPosition {
     pub file: String,
     /// Offset in it, in bytes.
     pub offset: u64,
-    /// `gtid_binlog_pos`, for example `7-10042-12`; empty before the first transaction.
+    /// MariaDB's `gtid_binlog_pos`, for example `7-10042-12`, or MySQL's `gtid_executed`, a set in one line. Empty before
+    /// the first transaction, and without GTIDs.
     pub gtid: String,
 }
 
-/// The MariaDB programs found on this machine.
+/// The programs of one version.
 #[derive(Debug)]
 struct Install {
+    product: Product,
     /// The folder above `bin` and `sbin`.
     prefix: PathBuf,
     version: String,
@@ -93,9 +159,9 @@ impl Server {
     /// Starts a fresh server and waits until it answers.
     ///
     /// # Panics
-    /// When MariaDB is missing or does not start, with the tail of its log.
+    /// When the server is missing or does not start, with the tail of its log.
     pub async fn start(options: ServerOptions) -> Self {
-        let install = Install::find();
+        let install = Install::find(options.version);
         let folder = install.temp_dir();
         copy_tree(&install.template(), &folder.path().join("data"));
         let server = Self { install, port: free_port(), child: Mutex::new(None), folder, options };
@@ -106,7 +172,7 @@ impl Server {
     /// The settings, as arguments of the server.
     fn arguments(&self) -> Vec<String> {
         let in_folder = |name: &str| self.folder.path().join(name).to_str().unwrap().to_owned();
-        let mut arguments = vec!["--no-defaults".to_owned(), REDO_LOG.to_owned()];
+        let mut arguments = self.install.arguments();
         let mut set =
             |name: &str, value: &str| arguments.push(format!("--{}={value}", name.replace('_', "-")));
         set("datadir", &in_folder("data"));
@@ -118,10 +184,20 @@ impl Server {
         // The servers of a test must differ, and ports do.
         set("server_id", &self.port.to_string());
         set("log_bin", "bin");
-        set("binlog_format", "ROW");
         set("binlog_row_image", "FULL");
         set("binlog_row_metadata", "FULL");
-        set("gtid_domain_id", &GTID_DOMAIN.to_string());
+        match self.install.product {
+            Product::MariaDb => {
+                set("binlog_format", "ROW");
+                set("gtid_domain_id", &GTID_DOMAIN.to_string());
+            }
+            Product::MySql => {
+                set("gtid_mode", "ON");
+                set("enforce_gtid_consistency", "ON");
+                // A second protocol on a fixed port.
+                set("mysqlx", "OFF");
+            }
+        }
         set("sync_binlog", if self.options.fsync { "1" } else { "0" });
         // 2: to the operating system at each commit, to the disk once a second.
         set("innodb_flush_log_at_trx_commit", if self.options.fsync { "1" } else { "2" });
@@ -150,7 +226,7 @@ impl Server {
                     let again = passing.iter().any(|text| tail.contains(text));
                     assert!(
                         again && started.elapsed() < START_DEADLINE,
-                        "MariaDB ended ({status}) at its start:\n{tail}"
+                        "the server ended ({status}) at its start:\n{tail}"
                     );
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     break;
@@ -164,7 +240,7 @@ impl Server {
                         let _ = child.kill();
                         let _ = child.wait();
                         let log = self.log_tail(30);
-                        panic!("MariaDB does not answer after {START_DEADLINE:?}: {error:?}\n{log}");
+                        panic!("the server does not answer after {START_DEADLINE:?}: {error:?}\n{log}");
                     }
                     Err(_) => {
                         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -179,10 +255,16 @@ impl Server {
 
     fn launch(&self) -> Child {
         let log = File::options().create(true).append(true).open(self.log_path()).unwrap();
-        let mut command = guarded(&self.install.prefix.join("sbin/mariadbd"), self.install.run_as.as_ref());
+        let mut command = guarded(&self.install.server(), self.install.run_as.as_ref());
         command.args(self.arguments()).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         spawn_guarded(command)
+    }
+
+    /// Whose server it is.
+    #[must_use]
+    pub fn product(&self) -> Product {
+        self.install.product
     }
 
     /// The TCP port on 127.0.0.1.
@@ -280,23 +362,33 @@ impl Server {
         bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Runs SQL, client commands such as `DELIMITER` included, by `mariadb`; gives its tab-separated output without
+    /// Runs SQL, client commands such as `DELIMITER` included, by `mariadb` or `mysql`; gives its tab-separated output without
     /// headings. NULL is `NULL` there.
     ///
     /// # Panics
     /// When it fails, with what it said.
     pub async fn script(&self, database: &str, sql: &str) -> String {
-        self.client_program("mariadb", &["--batch", "--raw", "--skip-column-names", database], Some(sql))
-            .await
+        let name = match self.install.product {
+            Product::MariaDb => "mariadb",
+            Product::MySql => "mysql",
+        };
+        self.client_program(name, &["--batch", "--raw", "--skip-column-names", database], Some(sql)).await
     }
 
-    /// The definition of a database without its rows (`mariadb-dump --no-data`), ready for [`Self::script`].
+    /// The definition of a database without its rows, ready for [`Self::script`].
     ///
     /// # Panics
-    /// When `mariadb-dump` fails.
+    /// When `mariadb-dump` or `mysqldump` fails.
     pub async fn dump_schema(&self, database: &str) -> String {
-        self.client_program("mariadb-dump", &["--no-data", "--routines", "--skip-comments", database], None)
-            .await
+        let (name, more) = match self.install.product {
+            Product::MariaDb => ("mariadb-dump", None),
+            // Else the dump claims the GTIDs of the source for its target.
+            Product::MySql => ("mysqldump", Some("--set-gtid-purged=OFF")),
+        };
+        let mut args = vec!["--no-data", "--routines", "--skip-comments"];
+        args.extend(more);
+        args.push(database);
+        self.client_program(name, &args, None).await
     }
 
     async fn client_program(&self, name: &str, args: &[&str], input: Option<&str>) -> String {
@@ -311,13 +403,17 @@ impl Server {
     /// # Panics
     /// When the server keeps none.
     pub async fn binlog_position(&self) -> BinlogPosition {
-        let rows = self.query("", "SHOW MASTER STATUS").await;
+        let (status, gtid) = match self.install.product {
+            Product::MariaDb => ("SHOW MASTER STATUS", "gtid_binlog_pos"),
+            Product::MySql => ("SHOW BINARY LOG STATUS", "gtid_executed"),
+        };
+        let rows = self.query("", status).await;
         let row = rows.first().expect("the server keeps a binary log");
-        let gtid = self.query_text("", "SELECT @@GLOBAL.gtid_binlog_pos").await;
+        let gtid = self.query_text("", &format!("SELECT @@GLOBAL.{gtid}")).await;
         BinlogPosition {
             file: row.get(0).unwrap(),
             offset: row.get(1).unwrap(),
-            gtid: gtid.unwrap_or_default(),
+            gtid: gtid.unwrap_or_default().replace('\n', ""),
         }
     }
 
@@ -331,7 +427,7 @@ impl Server {
         if wait_child(&mut child, STOP_DEADLINE).await.is_none() {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("MariaDB has not stopped after {STOP_DEADLINE:?}:\n{}", self.log_tail(30));
+            panic!("the server has not stopped after {STOP_DEADLINE:?}:\n{}", self.log_tail(30));
         }
     }
 
@@ -391,7 +487,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("last lines of MariaDB on port {}:\n{}", self.port, self.log_tail(15));
+            eprintln!("last lines of the server on port {}:\n{}", self.port, self.log_tail(15));
         }
         // Its files go with it, so nothing is lost by a kill.
         self.kill9();
@@ -407,29 +503,66 @@ pub async fn connect(url: &str) -> Result<Conn, mysql_async::Error> {
 }
 
 impl Install {
-    /// `ROWBRIDGE_TEST_MARIADB_PREFIX`, else /usr.
-    fn find() -> &'static Self {
-        static INSTALL: OnceLock<Install> = OnceLock::new();
-        INSTALL.get_or_init(|| {
-            let named = std::env::var_os("ROWBRIDGE_TEST_MARIADB_PREFIX").map(PathBuf::from);
-            let prefix = named.unwrap_or_else(|| "/usr".into());
-            let server = prefix.join("sbin/mariadbd");
-            assert!(
-                server.is_file(),
-                "no MariaDB server at {}: `apt-get install mariadb-server mariadb-client`, or name the folder above \
-                 its bin and sbin in ROWBRIDGE_TEST_MARIADB_PREFIX",
-                server.display()
-            );
-            // `mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)`
-            let version = run(Command::new(&server).args(["--no-defaults", "--version"]));
-            let version = version.split_whitespace().skip_while(|word| *word != "Ver").nth(1);
-            let version = version.unwrap_or("unknown").to_owned();
-            if own_uid() != 0 {
-                return Self { prefix, version, run_as: None, owner: None };
-            }
-            let owner = Some(ids_of("mysql"));
-            Self { prefix, version, run_as: Some(RunAs { user: "mysql".into() }), owner }
+    /// The installed one is below `ROWBRIDGE_TEST_MARIADB_PREFIX`, else /usr; others are where `tests/servers` put them.
+    fn find(version: Version) -> &'static Self {
+        static INSTALLS: Mutex<BTreeMap<Version, &'static Install>> = Mutex::new(BTreeMap::new());
+        INSTALLS.lock().unwrap().entry(version).or_insert_with(|| Box::leak(Box::new(Self::look(version))))
+    }
+
+    fn look(version: Version) -> Self {
+        let prefix = match version.set_up_as() {
+            None => std::env::var_os("ROWBRIDGE_TEST_MARIADB_PREFIX")
+                .map_or_else(|| PathBuf::from("/usr"), PathBuf::from),
+            Some(name) => set_up(name).expect("a version is asked for only when it is set up").join("usr"),
+        };
+        let product = version.product();
+        let mut install = Self { product, prefix, version: String::new(), run_as: None, owner: None };
+        let server = install.server();
+        assert!(
+            server.is_file(),
+            "no MariaDB server at {}: `apt-get install mariadb-server mariadb-client`, or name the folder above its bin \
+             and sbin in ROWBRIDGE_TEST_MARIADB_PREFIX",
+            server.display()
+        );
+        // `mariadbd  Ver 10.11.19-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64 (Debian 12)`
+        let text = run(Command::new(&server).args(["--no-defaults", "--version"]));
+        let version = text.split_whitespace().skip_while(|word| *word != "Ver").nth(1);
+        install.version = version.unwrap_or("unknown").to_owned();
+        if own_uid() == 0 {
+            install.owner = Some(ids_of("mysql"));
+            install.run_as = Some(RunAs { user: "mysql".into() });
+        }
+        install
+    }
+
+    fn server(&self) -> PathBuf {
+        self.prefix.join(match self.product {
+            Product::MariaDb => "sbin/mariadbd",
+            Product::MySql => "sbin/mysqld",
         })
+    }
+
+    /// What every start of the server has, its first one included.
+    fn arguments(&self) -> Vec<String> {
+        let below = |name: &str| self.prefix.join(name).to_str().unwrap().to_owned();
+        let mut arguments = vec!["--no-defaults".to_owned()];
+        // Programs below /usr know where their files are.
+        if self.prefix != Path::new("/usr") {
+            arguments.push(format!("--basedir={}", self.prefix.display()));
+            arguments.push(format!("--lc-messages-dir={}", below("share/mysql")));
+            arguments.push(format!("--character-sets-dir={}", below("share/mysql/charsets")));
+            arguments.push(format!("--plugin-dir={}", below("lib/mysql/plugin")));
+        }
+        // Both keep 96 MB and more by default, which every start would copy.
+        match self.product {
+            Product::MariaDb => arguments.push("--innodb-log-file-size=16M".into()),
+            Product::MySql => {
+                arguments.push("--innodb-redo-log-capacity=16M".into());
+                // By default a folder that only the package makes.
+                arguments.push("--secure-file-priv=".into());
+            }
+        }
+        arguments
     }
 
     /// A temporary folder that the server may write.
@@ -441,17 +574,28 @@ impl Install {
     fn template(&self) -> PathBuf {
         // The server cannot open files of another user, so each who runs the tests has a template of their own.
         let owner = self.owner.map_or_else(own_uid, |(uid, _)| uid);
-        cached(&format!("mariadb-{}-{owner}", self.version), "ibdata1", |place| {
+        let product = match self.product {
+            Product::MariaDb => "mariadb",
+            Product::MySql => "mysql",
+        };
+        cached(&format!("{product}-{}-{owner}", self.version), "ibdata1", |place| {
             let fresh = self.temp_dir();
             let data = fresh.path().join("data");
-            let mut command = guarded(&self.prefix.join("bin/mariadb-install-db"), self.run_as.as_ref());
-            command
-                .arg("--no-defaults")
-                .arg(format!("--datadir={}", data.display()))
-                .current_dir(fresh.path());
-            command.args(["--auth-root-authentication-method=normal", "--skip-test-db", REDO_LOG]);
+            let (program, more): (_, &[&str]) = match self.product {
+                // --force: without looking up the name of this machine.
+                Product::MariaDb => (
+                    self.prefix.join("bin/mariadb-install-db"),
+                    &["--auth-root-authentication-method=normal", "--skip-test-db", "--force"],
+                ),
+                Product::MySql => (self.server(), &["--initialize-insecure"]),
+            };
+            let mut command = guarded(&program, self.run_as.as_ref());
+            command.args(self.arguments()).arg(format!("--datadir={}", data.display())).args(more);
+            command.current_dir(fresh.path());
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
-            successful("mariadb-install-db", spawn_guarded(command).wait_with_output().unwrap());
+            successful(&program.to_string_lossy(), spawn_guarded(command).wait_with_output().unwrap());
+            // The identity of a server, which each makes at its first start.
+            let _ = std::fs::remove_file(data.join("auto.cnf"));
             copy_tree(&data, place);
         })
     }

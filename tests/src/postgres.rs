@@ -1,10 +1,11 @@
 //! Private PostgreSQL clusters: started, stopped, killed, backed up and restored by the test that owns them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::files::{cached, copy_tree, ids_of, own_uid, owned_temp_dir, run, successful, tail};
 use crate::port::free_port;
 use crate::process::{RunAs, client_output, guarded, signal, spawn_guarded, wait_child};
+use crate::versions::set_up;
 
 /// A loaded machine starts a cluster in under a second; recovery after a kill may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
@@ -21,6 +23,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// What differs from the usual test cluster.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
+    /// The major version; none is the installed one.
+    pub version: Option<u32>,
     /// Whether commits reach the disk. Off for speed; on where the test kills the server and counts rows.
     pub fsync: bool,
     /// Further settings, for example `("wal_sender_timeout", "2s")`; they win over ours.
@@ -28,6 +32,13 @@ pub struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// A cluster of another major version, as `tests/servers` sets them up. When it did not, a line says so, and a test
+    /// of that version has nothing to do.
+    #[must_use]
+    pub fn version(major: u32) -> Option<Self> {
+        set_up(&format!("postgres{major}")).map(|_| Self { version: Some(major), ..Self::default() })
+    }
+
     /// Commits are durable.
     #[must_use]
     pub fn durable() -> Self {
@@ -84,7 +95,7 @@ impl Cluster {
     /// # Panics
     /// When PostgreSQL is missing or does not start, with the tail of its log.
     pub async fn start(options: ClusterOptions) -> Self {
-        let install = Install::find();
+        let install = Install::find(options.version);
         let folder = install.temp_dir();
         copy_tree(&install.template(), &folder.path().join("data"));
         let cluster = Self { install, port: free_port(), child: Mutex::new(None), folder, options };
@@ -369,25 +380,34 @@ pub async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
 }
 
 impl Install {
-    /// `ROWBRIDGE_TEST_PG_BIN`, else the folder of `postgres` in PATH, else the newest of /usr/lib/postgresql.
-    fn find() -> &'static Self {
-        static INSTALL: OnceLock<Install> = OnceLock::new();
-        INSTALL.get_or_init(|| {
-            let named = std::env::var_os("ROWBRIDGE_TEST_PG_BIN").map(PathBuf::from);
-            let Some(bin) = named.or_else(bin_in_path).or_else(newest_packaged_bin) else {
-                panic!(
+    /// `ROWBRIDGE_TEST_PG_BIN`, else the folder of `postgres` in PATH, else the newest of /usr/lib/postgresql. A version
+    /// that a test asks for is the one that `tests/servers` set up.
+    fn find(major: Option<u32>) -> &'static Self {
+        static INSTALLS: Mutex<BTreeMap<Option<u32>, &'static Install>> = Mutex::new(BTreeMap::new());
+        INSTALLS.lock().unwrap().entry(major).or_insert_with(|| Box::leak(Box::new(Self::look(major))))
+    }
+
+    fn look(major: Option<u32>) -> Self {
+        let bin = match major {
+            None => std::env::var_os("ROWBRIDGE_TEST_PG_BIN")
+                .map(PathBuf::from)
+                .or_else(bin_in_path)
+                .or_else(newest_packaged_bin)
+                .expect(
                     "no PostgreSQL server found: `apt-get install postgresql`, or name the folder of initdb and \
-                     postgres in ROWBRIDGE_TEST_PG_BIN"
-                );
-            };
-            let version = run(Command::new(bin.join("postgres")).arg("--version"));
-            let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
-            if own_uid() != 0 {
-                return Self { bin, version, run_as: None, owner: None };
-            }
-            let owner = Some(ids_of("postgres"));
-            Self { bin, version, run_as: Some(RunAs { user: "postgres".into() }), owner }
-        })
+                     postgres in ROWBRIDGE_TEST_PG_BIN",
+                ),
+            Some(major) => set_up(&format!("postgres{major}"))
+                .expect("a version is asked for only when it is set up")
+                .join(format!("usr/lib/postgresql/{major}/bin")),
+        };
+        let version = run(Command::new(bin.join("postgres")).arg("--version"));
+        let version = version.split_whitespace().nth(2).unwrap_or("unknown").to_owned();
+        if own_uid() != 0 {
+            return Self { bin, version, run_as: None, owner: None };
+        }
+        let owner = Some(ids_of("postgres"));
+        Self { bin, version, run_as: Some(RunAs { user: "postgres".into() }), owner }
     }
 
     /// A temporary folder that the server may write.

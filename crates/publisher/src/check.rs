@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig};
 use rowbridge_schema::{Classified, tls};
 
+use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
 use crate::lane;
@@ -58,7 +59,12 @@ pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
                 vec![Finding::error(chain(&error), "Correct sslmode or sslrootcert in source.url.")]
             }
         },
-        DatabaseUrl::Mysql(_) => vec![Finding::error("a MySQL source cannot be captured yet", "")],
+        DatabaseUrl::Mysql(url) => match mysql::client::Connector::new(url) {
+            Ok(connector) => mysql::check::check(&connector, source).await,
+            Err(error) => {
+                vec![Finding::error(chain(&error), "Correct sslmode or sslrootcert in source.url.")]
+            }
+        },
         DatabaseUrl::Sqlite(path) => {
             let file = sqlite::SqliteSource {
                 path: path.clone(),
@@ -158,6 +164,7 @@ impl TeardownError {
 pub async fn teardown_source(source: &SourceConfig, run: bool) -> Result<Vec<String>, TeardownError> {
     match &source.database {
         DatabaseUrl::Postgres(url) => Ok(postgres::check::teardown(&connector(url)?, source, !run).await?),
+        // A replica leaves nothing behind.
         DatabaseUrl::Mysql(_) => Ok(Vec::new()),
         DatabaseUrl::Sqlite(path) => Ok(tokio::task::block_in_place(|| sqlite::teardown(path, !run))?),
     }

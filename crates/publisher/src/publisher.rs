@@ -17,7 +17,7 @@ use crate::lane::{Lane, LaneConfig, LaneHandle, LaneSetupError, LaneStatus};
 use crate::metrics::PublisherMetrics;
 use crate::pump::{self, CaptureMetrics, Parts, PumpEnd, PumpStatus};
 use crate::snapshot::SnapshotReader;
-use crate::source::{OpenSource, PostgresSource, Source, SqliteSource};
+use crate::source::{MysqlSource, OpenSource, PostgresSource, Source, SqliteSource};
 use crate::state::{Identity, Job, State, StateError, columns, values_changed};
 
 /// First wait after a lost source.
@@ -185,7 +185,11 @@ impl Publisher {
                     .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
                 self.run_source(source, shutdown).await
             }
-            DatabaseUrl::Mysql(_) => std::future::pending().await,
+            DatabaseUrl::Mysql(url) => {
+                let source = MysqlSource::new(self.config.source.clone(), &url, Arc::clone(&self.state))
+                    .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
+                self.run_source(source, shutdown).await
+            }
             DatabaseUrl::Sqlite(path) => {
                 let source = SqliteSource::new(self.config.source.clone(), path);
                 self.run_source(source, shutdown).await

@@ -8,6 +8,7 @@ use rowbridge_schema::tls;
 use rowbridge_schema::{Offset, SourceId, TableName};
 use std::path::PathBuf;
 
+use crate::capture::mysql::{self, MysqlCapture, MysqlError, MysqlOptions};
 use crate::capture::postgres::client::Connector;
 use crate::capture::postgres::setup::refuse_taken_slot;
 use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions};
@@ -15,9 +16,10 @@ use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
 use crate::capture::{Capture, CaptureStart};
 use crate::journal::Resume;
 use crate::snapshot::SnapshotReader;
+use crate::snapshot::mysql::MysqlSnapshot;
 use crate::snapshot::postgres::PostgresSnapshot;
 use crate::snapshot::sqlite::SqliteSnapshots;
-use crate::state::Identity;
+use crate::state::{Identity, State};
 
 /// A source that is open.
 pub(crate) struct OpenSource<C, R> {
@@ -112,6 +114,51 @@ impl Source for PostgresSource {
             start: Offset { file: 0, at: opened.from },
             added: opened.added,
         })
+    }
+}
+
+/// A MySQL or MariaDB source.
+pub(crate) struct MysqlSource {
+    config: SourceConfig,
+    connector: mysql::client::Connector,
+    state: Arc<State>,
+}
+
+impl MysqlSource {
+    pub(crate) fn new(
+        config: SourceConfig,
+        url: &ServerUrl,
+        state: Arc<State>,
+    ) -> Result<Self, tls::TlsError> {
+        Ok(Self { config, connector: mysql::client::Connector::new(url)?, state })
+    }
+}
+
+impl Source for MysqlSource {
+    type Capture = MysqlCapture;
+    type Reader = MysqlSnapshot;
+
+    /// Nothing is made at the source, so nothing can be left there.
+    async fn refuse_taken(&self) -> Result<(), MysqlError> {
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        start: CaptureStart,
+        identity: Identity,
+    ) -> Result<OpenSource<MysqlCapture, MysqlSnapshot>, MysqlError> {
+        let options = MysqlOptions {
+            tables: self.config.tables.clone(),
+            connector: self.connector.clone(),
+            state: Arc::clone(&self.state),
+        };
+        let (capture, opened) = MysqlCapture::open(options, &start).await?;
+        let source = capture.source().clone();
+        let resume = Resume(Arc::from(opened.from.to_string()));
+        let start = mysql::setup::offset(&opened.from);
+        let reader = MysqlSnapshot::new(self.connector.clone(), self.config.tables.clone());
+        Ok(OpenSource { capture, reader, source, identity, resume, start, added: vec![] })
     }
 }
 

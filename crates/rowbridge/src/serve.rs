@@ -67,6 +67,7 @@ impl Running {
     ) -> Result<(watch::Receiver<TargetHealth>, std::net::SocketAddr), Failure> {
         match Target::new(config)? {
             Target::Postgres(target) => self.receive(config, target, registry).await,
+            Target::Mysql(target) => self.receive(config, target, registry).await,
             Target::Sqlite(target) => self.receive(config, target, registry).await,
         }
     }

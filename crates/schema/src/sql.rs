@@ -22,3 +22,18 @@ pub fn qualified(name: &TableName) -> String {
 pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
+
+/// `name` in backticks, backticks doubled: MySQL and MariaDB, whatever `ANSI_QUOTES` says.
+#[must_use]
+pub fn backticked(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// `` `database`.`table` `` or `` `table` ``.
+#[must_use]
+pub fn backticked_table(name: &TableName) -> String {
+    match &name.schema {
+        Some(schema) => format!("{}.{}", backticked(schema), backticked(&name.name)),
+        None => backticked(&name.name),
+    }
+}

@@ -86,6 +86,30 @@ pub fn postgres_client(
     Ok(Some(Arc::new(client(roots, check)?)))
 }
 
+/// For drivers that make their own TLS: the authorities to trust, in DER. None are needed by the modes that do not verify.
+///
+/// # Errors
+/// See [`TlsError`]. Reads the system's store if it needs it, so call it once and not per connection.
+pub fn authorities(mode: SslMode, roots_pem: Option<&[u8]>) -> Result<Vec<Vec<u8>>, TlsError> {
+    let verifies = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull);
+    let found = match roots_pem {
+        _ if !verifies => return Ok(Vec::new()),
+        Some(pem) => {
+            add_pem(&mut RootCertStore::empty(), pem)?;
+            CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(TlsError::Pem)?
+        }
+        None => {
+            system_roots()?;
+            // A certificate that cannot serve as an authority would make the driver refuse all of them.
+            let readable = |certificate: &CertificateDer<'_>| {
+                RootCertStore::empty().add(certificate.clone().into_owned()).is_ok()
+            };
+            rustls_native_certs::load_native_certs().certs.into_iter().filter(readable).collect()
+        }
+    };
+    Ok(found.into_iter().map(|certificate| certificate.to_vec()).collect())
+}
+
 /// For HTTPS towards endpoints: the system's authorities, and those of `extra_ca_pem` besides. A machine without
 /// any of its own is fine if the PEM has some. By value, as HTTP clients take it.
 ///

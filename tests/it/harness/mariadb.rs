@@ -1,4 +1,4 @@
-//! Private MariaDB servers and their oracle.
+//! Private MariaDB and MySQL servers and their oracle.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use mysql_async::{BinlogStreamRequest, Conn};
 use rowbridge_tests::compare::{
     Difference, Side, mariadb_tables_equal, wait_for_mariadb_count, wait_until_mariadb_equal,
 };
-use rowbridge_tests::mariadb::{GTID_DOMAIN, Server, ServerOptions, connect};
+use rowbridge_tests::mariadb::{GTID_DOMAIN, Product, Server, ServerOptions, Version, connect};
 use rowbridge_tests::proxy::Proxy;
 use rowbridge_tests::wait::DEADLINE;
 
@@ -119,17 +119,22 @@ async fn restored_server_has_forgotten_what_came_later() {
 /// The driver can read what these servers log, through a proxy too.
 #[tokio::test]
 async fn binlog_can_be_streamed() {
-    use futures_util::StreamExt as _;
-
     let server = Server::start(ServerOptions::default()).await;
     server.create_database("shop").await;
-    server.execute("shop", "CREATE TABLE t (id INT)").await;
-    let from = server.binlog_position().await;
     let proxy = Proxy::to_port(server.port());
-    let session: Conn = connect(&server.url_via(proxy.port(), "shop")).await.unwrap();
+    stream_one_insert(&server, proxy.port()).await;
+    proxy.cut();
+}
+
+async fn stream_one_insert(server: &Server, port: u16) {
+    use futures_util::StreamExt as _;
+
+    server.execute("shop", "CREATE TABLE streamed (id INT)").await;
+    let from = server.binlog_position().await;
+    let session: Conn = connect(&server.url_via(port, "shop")).await.unwrap();
     let request = BinlogStreamRequest::new(99).with_filename(from.file.as_bytes()).with_pos(from.offset);
     let mut stream = session.get_binlog_stream(request).await.unwrap();
-    server.execute("shop", "INSERT INTO t VALUES (5)").await;
+    server.execute("shop", "INSERT INTO streamed VALUES (5)").await;
     let seen = tokio::time::timeout(DEADLINE, async {
         while let Some(event) = stream.next().await {
             use mysql_async::binlog::events::EventData;
@@ -139,8 +144,79 @@ async fn binlog_can_be_streamed() {
         }
         "nothing".into()
     });
-    assert_eq!(seen.await.unwrap(), "t");
-    proxy.cut();
+    assert_eq!(seen.await.unwrap(), "streamed");
+}
+
+/// The same things as above, shorter, with a server of another version.
+async fn other_version(options: ServerOptions) -> Server {
+    let server = Server::start(options).await;
+    server.create_database("shop").await;
+    server.execute("shop", "CREATE TABLE t (id INT PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await;
+    server.create_user("reader", "s3cret", &["SELECT ON shop.*"]).await;
+    let wrong = connect(&server.url_of("reader", "wrong", "shop")).await.unwrap_err();
+    assert!(matches!(&wrong, mysql_async::Error::Server(error) if error.code == 1045), "{wrong}");
+    // Twice: the server checks the first one in full, the second by what it has cached.
+    for _ in 0..2 {
+        let mut reader = connect(&server.url_of("reader", "s3cret", "shop")).await.unwrap();
+        reader.query_drop("INSERT INTO t VALUES (3)").await.unwrap_err();
+    }
+    stream_one_insert(&server, server.port()).await;
+    server.create_database("copy").await;
+    let schema = server.dump_schema("shop").await;
+    server.script("copy", &schema).await;
+    let before = server.binlog_position().await;
+    server.kill9();
+    server.start_again().await;
+    assert_eq!(server.binlog_position().await.gtid, before.gtid);
+    let backup = server.backup().await;
+    server.execute("copy", "INSERT INTO t VALUES (1)").await;
+    server.restore(&backup).await;
+    server.execute("copy", "INSERT INTO t VALUES (2)").await;
+    let (mut source, mut target) = (server.connect("shop").await, server.connect("copy").await);
+    let difference = mariadb_tables_equal(&mut source, &mut target, &[("t", "t")]).await.unwrap_err();
+    let Difference::Rows(found) = &difference else { panic!("{difference}") };
+    assert_eq!((found.missing, found.surplus), (1, 0), "{difference}");
+    server.execute("copy", "INSERT INTO t VALUES (1)").await;
+    mariadb_tables_equal(&mut source, &mut target, &[("t", "t")]).await.unwrap();
+    server
+}
+
+#[tokio::test]
+async fn mariadb_11_is_a_server_too() {
+    let Some(options) = ServerOptions::of(Version::MariaDb11) else { return };
+    let server = other_version(options).await;
+    assert_eq!(server.product(), Product::MariaDb);
+    let version = server.query_text("", "SELECT VERSION()").await.unwrap();
+    assert!(version.starts_with("11.") && version.contains("MariaDB"), "{version}");
+}
+
+#[tokio::test]
+async fn mysql_9_is_a_server_too() {
+    let Some(options) = ServerOptions::of(Version::MySql9) else { return };
+    let (first, second) = tokio::join!(other_version(options.clone()), Server::start(options));
+    assert_eq!(first.product(), Product::MySql);
+    let settings = "SELECT CONCAT_WS(' ', LEFT(VERSION(), 2), @@binlog_format, @@binlog_row_image, @@binlog_row_metadata,
+        @@gtid_mode, (SELECT plugin FROM mysql.user WHERE user = 'root'))";
+    assert_eq!(
+        first.query_text("", settings).await.as_deref(),
+        Some("9. ROW FULL FULL ON caching_sha2_password")
+    );
+    let uuid = "SELECT @@server_uuid";
+    let identity = first.query_text("", uuid).await.unwrap();
+    assert_ne!(second.query_text("", uuid).await.as_ref(), Some(&identity));
+    let gtids = first.binlog_position().await.gtid;
+    assert!(gtids.starts_with(&format!("{identity}:1-")), "{gtids}");
+}
+
+#[tokio::test]
+async fn mysql_9_can_be_without_gtids() {
+    let Some(options) = ServerOptions::of(Version::MySql9) else { return };
+    let server = Server::start(options.without_gtids()).await;
+    server.create_database("shop").await;
+    assert_eq!(server.query_text("", "SELECT @@gtid_mode").await.as_deref(), Some("OFF"));
+    let position = server.binlog_position().await;
+    assert!(position.gtid.is_empty() && position.offset > 4, "{position:?}");
+    stream_one_insert(&server, server.port()).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 
@@ -14,8 +15,16 @@ use crate::journal::{Block, Resume};
 pub enum TxToken {
     /// PostgreSQL: low 32 bits of the top-level transaction id.
     Xid(u32),
-    /// The commit's own offset (SQLite: change-log id).
+    /// The commit's own offset (SQLite: change-log id). MariaDB, and MySQL without GTIDs: one past the transaction's start,
+    /// so that a log position contains exactly the transactions whose token is not above it.
     Offset(Offset),
+    /// MySQL: server and number of its GTID; a tag is mixed into the server (see `mysql::gtid::token_server`).
+    Gtid {
+        /// The server's uuid.
+        server: [u8; 16],
+        /// Number of the transaction at that server.
+        number: u64,
+    },
 }
 
 /// A key as the canonical texts of its columns, in key order.

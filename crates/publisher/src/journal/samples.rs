@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, RunIndex, Step};
+use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, RunIndex, Step, Sweep};
 use rowbridge_schema::{Column, Dialect, EndpointName, Offset, Position, TableDef, TableId, TableName};
 
 use super::{Block, Resume, TableRef};
@@ -51,6 +51,7 @@ pub(super) fn chunk(at: u64, len: usize) -> Block {
     block.head.chunk = Some(Chunk {
         table: block.tables[0].id,
         clear: false,
+        sweep: None,
         prune: None,
         skipped: Vec::new(),
         done: false,
@@ -71,13 +72,15 @@ fn any_chunk() -> impl Strategy<Value = Chunk> {
     (
         any::<[u8; 8]>(),
         any::<bool>(),
+        prop::option::of(prop::sample::select(vec![Sweep::First, Sweep::Next, Sweep::Again])),
         prop::option::of(key()),
         prop::collection::vec(key(), 0..3),
         any::<bool>(),
     )
-        .prop_map(|(id, clear, upto, skipped, done)| Chunk {
+        .prop_map(|(id, clear, sweep, upto, skipped, done)| Chunk {
             table: TableId(id),
             clear,
+            sweep,
             prune: upto.map(|upto| KeyRange { after: None, upto: Some(upto) }),
             skipped,
             done,

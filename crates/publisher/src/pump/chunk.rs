@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, Op, RunKind, RunWriter, Step};
+use rowbridge_schema::wire::{BlockHead, Chunk, KeyRange, Op, RunKind, RunWriter, Step, Sweep};
 use rowbridge_schema::{Cell, EndpointName, Position};
 
 use crate::capture::Key;
@@ -16,7 +16,9 @@ use crate::snapshot::ChunkRead;
 pub(super) struct Entry {
     /// Delete all rows of the table first.
     pub clear: bool,
-    /// Delete what is in the range and neither sent nor skipped.
+    /// Remove what was deleted at the source meanwhile.
+    pub sweep: Option<Sweep>,
+    /// That can be done in the chunk's range.
     pub prune: bool,
     /// The table ends here.
     pub done: bool,
@@ -56,10 +58,11 @@ pub(super) fn encode(read: &ChunkRead, entry: Entry, last: Position) -> Block {
     let chunk = Chunk {
         table: table.id,
         clear: entry.clear,
+        sweep: entry.sweep,
         prune: entry
             .prune
             .then(|| KeyRange { after: read.range.after.clone(), upto: read.range.upto.clone() }),
-        skipped: if entry.prune { entry.skip.into_iter().collect() } else { vec![] },
+        skipped: if entry.sweep.is_some() { entry.skip.into_iter().collect() } else { vec![] },
         done: entry.done,
     };
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);

@@ -6,6 +6,9 @@
 //! have changed meanwhile. Such keys are remembered per table from before its first read until a read has seen their
 //! transaction. A key that was changed by an update without all columns (unchanged TOAST) is read again by itself.
 //!
+//! While a range waits for the stream to come by, the next one is read: it sees all that the one before has seen, so that
+//! what is remembered serves both.
+//!
 //! **Keyless tables.** Rows have no names, so nothing can be left out afterwards. The stream is held from before the read
 //! until it has passed it; then come the transactions that the read saw, a clear, all rows, and the transactions that
 //! it did not see.
@@ -16,7 +19,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowbridge_schema::{Position, TableDef, TableName};
+use rowbridge_schema::wire::Sweep;
+use rowbridge_schema::{Offset, Position, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
 use super::{Pump, PumpError, Stop};
@@ -51,12 +55,12 @@ pub(super) struct Placing<R: SnapshotReader> {
     jobs: VecDeque<Job>,
     /// What the running or waiting read is for.
     current: Option<Current>,
+    /// A range that waits for its place while the one behind it is read.
+    front: Option<(Current, ChunkRead)>,
     /// The table whose changes are remembered, from before its first read on.
     noted: Option<TableName>,
     /// Its changes by transactions that no read has seen yet.
     changes: Vec<(TxToken, ChangedKey)>,
-    /// A table whose keys order differently at the target, that was cleared and is being sent anew.
-    cleared: Option<TableName>,
     /// Captured blocks that wait for the first chunk of a keyless table.
     held: VecDeque<CapturedBlock>,
     /// Keys that a partial change kept out of their chunk, and what comes when they were read again.
@@ -88,9 +92,9 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             stage: Stage::Idle(reader),
             jobs: VecDeque::new(),
             current: None,
+            front: None,
             noted: None,
             changes: Vec::new(),
-            cleared: None,
             held: VecDeque::new(),
             again: Vec::new(),
             then: Then::Finish,
@@ -98,12 +102,16 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         }
     }
 
-    /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes.
+    /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes. The
+    /// table under way stays the first one, whatever comes to the list: its changes are what is remembered.
     pub(super) fn plan(&mut self, jobs: Vec<Job>) {
         self.jobs = jobs.into();
+        let under_way = self.jobs.iter().position(|job| self.noted.as_ref() == Some(&job.table));
+        if let Some(job) = under_way.and_then(|at| self.jobs.remove(at)) {
+            self.jobs.push_front(job);
+        }
         if self.noted.as_ref().is_some_and(|noted| self.jobs.front().is_none_or(|job| job.table != *noted)) {
             self.forget();
-            self.cleared = None;
         }
     }
 
@@ -133,6 +141,10 @@ impl<R: SnapshotReader + 'static> Placing<R> {
     /// Resolves when a read's answer has come or a waiting chunk should be looked at again. Cancel safe.
     pub(super) async fn ready(&mut self) {
         match &mut self.stage {
+            Stage::Reading(_) if self.front.is_some() => {
+                // Elapsed or answered: either way somebody looks.
+                let _ = tokio::time::timeout(HURRY_INTERVAL, self.wait()).await;
+            }
             Stage::Reading(_) => self.wait().await,
             Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
             Stage::Idle(_) if !self.jobs.is_empty() => {}
@@ -157,7 +169,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         self.held.push_back(block);
     }
 
-    fn start(&mut self, mut reader: R) {
+    fn start(&mut self, reader: R) {
         let Some(job) = self.jobs.front().cloned() else {
             self.stage = Stage::Idle(reader);
             return;
@@ -171,7 +183,12 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             let count = self.again.len().min(KEYS_AT_ONCE);
             self.again.drain(..count).collect::<Vec<_>>()
         });
-        self.current = Some(Current { job: job.clone(), keys: keys.clone() });
+        self.read(reader, Current { job, keys }, settle);
+    }
+
+    fn read(&mut self, mut reader: R, current: Current, settle: bool) {
+        self.current = Some(current.clone());
+        let Current { job, keys } = current;
         self.stage = Stage::Reading(Box::pin(async move {
             if settle && let Err(error) = reader.settle().await {
                 return (reader, Err(error));
@@ -182,6 +199,20 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             };
             (reader, answer)
         }));
+    }
+
+    /// Lets a range that has come wait aside, if another one follows, and reads that. Gives back what has to wait as it is.
+    fn read_ahead(&mut self, reader: R, chunk: ChunkRead) -> Option<(R, ChunkRead)> {
+        let follows = !chunk.done && !chunk.table.key.is_empty() && chunk.range.upto.is_some();
+        let under_way = self.current.take_if(|current| {
+            let plain = current.keys.is_none() && !current.job.keyless && self.jobs.contains(&current.job);
+            follows && plain && self.again.is_empty() && self.held.is_empty()
+        });
+        let Some(current) = under_way else { return Some((reader, chunk)) };
+        let next = Job { after: chunk.range.upto.clone(), ..current.job.clone() };
+        self.front = Some((current, chunk));
+        self.read(reader, Current { job: next, keys: None }, false);
+        None
     }
 }
 
@@ -194,6 +225,18 @@ where
     /// Moves the snapshot on as far as it goes now; true if shutdown came.
     pub(super) async fn place(&mut self) -> Result<bool, Stop<C, R>> {
         loop {
+            if let Some(after) = self.placing.front.as_ref().map(|(_, chunk)| chunk.after) {
+                if !self.passed_by(after).await? {
+                    return Ok(false);
+                }
+                if let Some((current, chunk)) = self.placing.front.take()
+                    && self.placing.jobs.contains(&current.job)
+                    && self.enter_keyed(chunk, current).await?
+                {
+                    return Ok(true);
+                }
+                continue;
+            }
             match std::mem::replace(&mut self.placing.stage, Stage::Moving) {
                 Stage::Idle(reader) => {
                     // Reads begin between two transactions, so that a held stream begins with a whole one.
@@ -209,13 +252,16 @@ where
                         Err(error) => return Err(PumpError::Snapshot(error)),
                         Ok(chunk) => chunk,
                     };
-                    let passed = chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.after);
-                    if !passed || !self.between {
+                    let (reader, chunk) = match chunk {
+                        None => (reader, None),
+                        Some(chunk) => match self.placing.read_ahead(reader, chunk) {
+                            Some((reader, chunk)) => (reader, Some(chunk)),
+                            None => continue,
+                        },
+                    };
+                    let after = chunk.as_ref().map_or(Offset::default(), |chunk| chunk.after);
+                    if !self.passed_by(after).await? {
                         self.placing.stage = Stage::Waiting(reader, Box::new(Ok(chunk)));
-                        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
-                            self.placing.hurried = Some(Instant::now());
-                            self.capture.hurry().await.map_err(PumpError::Capture)?;
-                        }
                         return Ok(false);
                     }
                     if self.enter(reader, chunk).await? {
@@ -228,6 +274,16 @@ where
                 }
             }
         }
+    }
+
+    /// Whether the stream has passed a position and stands between two transactions. Hurries a source that is behind.
+    async fn passed_by(&mut self, after: Offset) -> Result<bool, Stop<C, R>> {
+        let passed = self.passed >= after;
+        if !passed && self.placing.hurried.is_none_or(|at| at.elapsed() >= HURRY_INTERVAL) {
+            self.placing.hurried = Some(Instant::now());
+            self.capture.hurry().await.map_err(PumpError::Capture)?;
+        }
+        Ok(passed && self.between)
     }
 
     async fn enter(&mut self, mut reader: R, chunk: Option<ChunkRead>) -> Result<bool, Stop<C, R>> {
@@ -277,10 +333,6 @@ where
 
     async fn enter_keyed(&mut self, chunk: ChunkRead, current: Current) -> Result<bool, Stop<C, R>> {
         let Current { job, keys } = current;
-        let starts_over = job.resync && keys.is_none() && job.after.is_none() && !chunk.portable_order;
-        if starts_over && self.placing.cleared.as_ref() != Some(&job.table) {
-            return self.clear(chunk, &job).await;
-        }
         let changes = std::mem::take(&mut self.placing.changes);
         let (seen, unseen): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|(token, _)| chunk.containment.contains(*token));
@@ -309,8 +361,15 @@ where
                 if chunk.done { Then::Finish } else { Then::Advance(chunk.range.upto.clone()) };
         }
         let complete = self.placing.again.is_empty();
+        // A first range that is read again after a kill begins anew: so do targets.
+        let sweep = match (range, &job.after) {
+            (true, None) => Sweep::First,
+            (true, Some(_)) => Sweep::Next,
+            (false, _) => Sweep::Again,
+        };
         let entry = Entry {
             clear: false,
+            sweep: job.resync.then_some(sweep),
             prune: job.resync && range && chunk.portable_order,
             done: complete && matches!(self.placing.then, Then::Finish),
             skip,
@@ -330,21 +389,6 @@ where
                 }
             }
         }
-        Ok(false)
-    }
-
-    /// Empties a table whose ranges cannot be pruned, because its keys order differently at the target. The range that was
-    /// read is read again: it lacks keys that transactions before this point have changed, and with the table cleared
-    /// nothing else brings them back. From here on it is as with a table that is sent for the first time.
-    async fn clear(&mut self, chunk: ChunkRead, job: &Job) -> Result<bool, Stop<C, R>> {
-        let entry = Entry { clear: true, only: job.only.clone(), ..Entry::default() };
-        let nothing = ChunkRead { cells: vec![], done: false, ..chunk };
-        if self.append_chunk(&nothing, entry).await? {
-            return Ok(true);
-        }
-        // The next read begins with all that was captured so far visible to it.
-        self.placing.forget();
-        self.placing.cleared = Some(job.table.clone());
         Ok(false)
     }
 

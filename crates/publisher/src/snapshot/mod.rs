@@ -1,5 +1,6 @@
 //! Snapshots: existing rows, read in short chunks and placed into the stream between two transactions.
 
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 
@@ -8,6 +9,7 @@ use std::future::Future;
 use rowbridge_schema::wire::KeyRange;
 use rowbridge_schema::{Cell, Offset, TableDef, TableName};
 
+use crate::capture::mysql::gtid::MysqlSet;
 use crate::capture::{Key, TxToken};
 
 /// Which transactions a chunk's read saw.
@@ -24,6 +26,8 @@ pub enum Containment {
     },
     /// Everything up to an offset.
     UpTo(Offset),
+    /// MySQL `@@gtid_executed`.
+    Gtids(MysqlSet),
 }
 
 impl Containment {
@@ -37,6 +41,7 @@ impl Containment {
                 full < *xmin || (full < *xmax && !in_progress.contains(&full))
             }
             (Self::UpTo(offset), TxToken::Offset(at)) => at <= *offset,
+            (Self::Gtids(set), TxToken::Gtid { server, number }) => set.contains(server, number),
             _ => false,
         }
     }

@@ -53,7 +53,6 @@ struct Rows {
     /// Exact key (or rowid) of the last row.
     end: Option<Vec<Value>>,
     done: bool,
-    integer_keys: bool,
 }
 
 impl SqliteSnapshots {
@@ -100,7 +99,8 @@ impl SnapshotReader for SqliteSnapshots {
     }
 
     /// For a table that is read whole, `after` only says whether to begin (`None`) or to go on in the open transaction
-    /// (`Some`, whatever the key); [`SqliteError::Interrupted`] if that transaction is gone. Another table's read ends it.
+    /// (`Some`, whatever the key). If that transaction is gone, a table with a key begins anew and one without is
+    /// [`SqliteError::Interrupted`]. Another table's read ends it.
     async fn read_chunk(
         &mut self,
         table: &TableName,
@@ -141,7 +141,8 @@ impl Inner {
             self.commit()?;
             return chunk.map(Some);
         }
-        if after.is_some() {
+        // Rows with a key may come twice; those without may not.
+        if after.is_some() && !table.is_keyed() {
             self.commit()?;
             return Err(SqliteError::Interrupted { table: name.clone() });
         }
@@ -203,13 +204,16 @@ impl Inner {
                 return Err(error);
             }
         };
-        let (last, table) = (whole.last, whole.table.def.clone());
+        let (last, table) = (whole.last, whole.table.clone());
+        let mut range = KeyRange::default();
         if rows.done {
             self.end_whole()?;
         } else if let (Some(whole), Some([Value::Integer(rowid)])) = (&mut self.whole, rows.end.as_deref()) {
             whole.rowid = Some(*rowid);
+            // What a table with a key goes on from has to be some key.
+            range.upto = table.is_keyed().then(|| vec![rowid.to_string()]);
         }
-        Ok(chunk(table, rows.cells, KeyRange::default(), false, rows.done, last))
+        Ok(chunk(&table, rows.cells, range, rows.done, last))
     }
 
     fn read_by_key(
@@ -242,8 +246,6 @@ impl Inner {
         let sql = format!("SELECT {} FROM {on} {condition} ORDER BY {}", sent(table), key.join(","));
         let places = places(table);
         let rows = collect(&self.conn, table, &sql, &values, &places, max_bytes)?;
-        let portable_order = rows.integer_keys
-            && table.key().all(|i| table.def.columns[i].type_name.to_ascii_uppercase().contains("INT"));
         let mut range = KeyRange { after, upto: None };
         match rows.end {
             Some(exact) if !rows.done => {
@@ -255,7 +257,7 @@ impl Inner {
                 self.ends.remove(&table.def.name);
             }
         }
-        Ok(chunk(table.def.clone(), rows.cells, range, portable_order, rows.done, last))
+        Ok(chunk(table, rows.cells, range, rows.done, last))
     }
 
     fn read_keys(&mut self, name: &TableName, keys: &[Key]) -> Result<Option<ChunkRead>, SqliteError> {
@@ -297,19 +299,13 @@ impl Inner {
                 }
             }
         }
-        Ok(Some(chunk(table.def, cells, KeyRange::default(), false, true, last)))
+        Ok(Some(chunk(&table, cells, KeyRange::default(), true, last)))
     }
 }
 
-fn chunk(
-    table: TableDef,
-    cells: Vec<Cell<'static>>,
-    range: KeyRange,
-    portable_order: bool,
-    done: bool,
-    last: i64,
-) -> ChunkRead {
+fn chunk(table: &Table, cells: Vec<Cell<'static>>, range: KeyRange, done: bool, last: i64) -> ChunkRead {
     let at = Offset { file: 0, at: last as u64 };
+    let (portable_order, table) = (orders_everywhere(table), table.def.clone());
     ChunkRead { table, cells, range, portable_order, done, containment: Containment::UpTo(at), after: at }
 }
 
@@ -319,6 +315,14 @@ fn pages_by_key(table: &Table) -> bool {
         && table
             .key()
             .all(|i| matches!(table.def.columns[i].collation.as_deref(), None | Some("NOCASE" | "RTRIM")))
+}
+
+/// Whether all keys that the table can hold are integers: every target orders those alike. A declared type alone does not
+/// keep text out.
+fn orders_everywhere(table: &Table) -> bool {
+    let strict = table.def.options.iter().any(|option| option == "STRICT");
+    let integer = |i: usize| natural_class(&table.def.columns[i].type_name) == StorageClass::Integer;
+    table.integer_key || (pages_by_key(table) && strict && table.key().all(integer))
 }
 
 fn sent(table: &Table) -> String {
@@ -352,7 +356,7 @@ fn collect(
     let run = || {
         let mut statement = conn.prepare_cached(sql)?;
         let mut found = statement.query(params_from_iter(values))?;
-        let mut rows = Rows { cells: Vec::new(), end: None, done: true, integer_keys: true };
+        let mut rows = Rows { cells: Vec::new(), end: None, done: true };
         let mut bytes = 0;
         while let Some(row) = found.next()? {
             if bytes >= max_bytes {
@@ -365,7 +369,6 @@ fn collect(
                 rows.cells.push(cell);
             }
             let end: Vec<Value> = key.iter().map(|&place| row.get(place)).collect::<Result<_, _>>()?;
-            rows.integer_keys &= end.iter().all(|value| matches!(value, Value::Integer(_)));
             rows.end = Some(end);
         }
         Ok(rows)

@@ -179,6 +179,14 @@ async fn check_target(target: Target, config: &SubscriberConfig) -> Vec<Finding>
                 items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
             })
             .map_err(|error| (chain(&error), error.hint())),
+        Target::Mysql(target) => target
+            .check()
+            .await
+            .map(|items| {
+                let items = items.into_iter();
+                items.map(|item| finding(item.subject, item.fine, &item.finding, item.fix)).collect()
+            })
+            .map_err(|error| (chain(&error), error.hint())),
         Target::Sqlite(target) => target
             .check()
             .await
@@ -204,7 +212,14 @@ fn finding(subject: &str, fine: bool, found: &str, fix: Option<String>) -> Findi
     let severity = match subject {
         _ if fine => Severity::Ok,
         // Slower, or at odds with what somebody may want, or only needed for tables that are not there yet.
-        "session_replication_role" | "making schemas" | "journal mode" | "trigger" => Severity::Warning,
+        "session_replication_role"
+        | "making schemas"
+        | "making tables"
+        | "journal mode"
+        | "trigger"
+        | "engine"
+        | "max_allowed_packet"
+        | "writing rows" => Severity::Warning,
         _ => Severity::Error,
     };
     Finding { severity, what: format!("{subject}: {found}"), fix }

@@ -44,6 +44,12 @@ impl TeardownArgs {
             })?;
             count += made.len();
             self.print("source", &made)?;
+            if let DatabaseUrl::Mysql(_) = publisher.source.database {
+                output::say(
+                    "source: rowbridge makes nothing in MySQL and MariaDB, so there is nothing to drop"
+                        .to_owned(),
+                );
+            }
         }
         if self.target {
             let subscriber = config.subscriber.as_ref().ok_or_else(|| self.config.missing("[subscriber]"))?;
@@ -78,6 +84,10 @@ async fn teardown_target(subscriber: &SubscriberConfig, run: bool) -> Result<Vec
     let streams: Vec<_> = subscriber.receives.iter().map(|receive| receive.stream.clone()).collect();
     match (Target::new(subscriber)?, &subscriber.target.database) {
         (Target::Postgres(target), _) => target
+            .teardown(&streams, run)
+            .await
+            .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),
+        (Target::Mysql(target), _) => target
             .teardown(&streams, run)
             .await
             .map_err(|error| Failure::environment(format!("target: {}", chain(&error))).hint(error.hint())),

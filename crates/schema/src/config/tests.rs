@@ -96,6 +96,7 @@ fn every_shipped_file_is_valid() {
     names.sort();
     let expected = [
         "mapping.toml",
+        "mysql-publisher.toml",
         "postgres-publisher.toml",
         "postgres-subscriber.toml",
         "rowbridge.default.toml",

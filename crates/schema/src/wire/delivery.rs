@@ -59,18 +59,36 @@ pub struct BlockHead {
 pub struct Chunk {
     /// The table's shape.
     pub table: TableId,
-    /// Delete all rows of the table first: a keyless table starts over, or keys cannot be compared at both ends.
+    /// Delete all rows of the table first: a keyless table starts over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub clear: bool,
-    /// Delete what lies in this range and is neither sent nor skipped: a re-snapshot removes what was deleted meanwhile.
+    /// A re-snapshot of a table with a key: what was deleted meanwhile goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// Delete what lies in this range and is neither sent nor skipped. A target that orders these keys in another way
+    /// leaves it, and removes everything at the end instead; see [`Sweep`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune: Option<KeyRange>,
-    /// Keys in the range that a later transaction, already in the stream, has changed: neither sent nor deleted.
+    /// Keys that a later transaction, already in the stream, has changed: neither sent nor deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Vec<String>>,
     /// The table's last chunk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub done: bool,
+}
+
+/// Where a chunk stands in a re-snapshot. A target that cannot delete range by range, since its order of keys is another
+/// or the source's order is its own (`prune` is absent), collects every key that is sent or skipped, and every key that
+/// the stream inserts or updates, from the first chunk on; with the chunk that says `done` it deletes all other rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sweep {
+    /// The re-snapshot begins: what was collected before counts for nothing.
+    First,
+    /// It goes on with the next range.
+    Next,
+    /// Rows that were read again by their keys; they make up no range.
+    Again,
 }
 
 /// Keys above `after` up to and including `upto`; an open end is null. Each key lists its columns in key order.

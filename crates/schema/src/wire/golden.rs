@@ -193,6 +193,7 @@ fn a_range_of_a_snapshot() {
     let chunk = Chunk {
         table: def.id(),
         clear: false,
+        sweep: Some(Sweep::Next),
         prune: Some(KeyRange { after: Some(key("9")), upto: Some(key("12")) }),
         skipped: vec![key("11")],
         done: true,

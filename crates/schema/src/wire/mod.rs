@@ -19,7 +19,7 @@ mod run;
 
 pub use answer::{Answer, AnswerStatus, FailingChange};
 pub use delivery::{
-    Block, BlockHead, Chunk, Delivery, DeliveryHead, KeyRange, Run, WireError, encode_delivery,
+    Block, BlockHead, Chunk, Delivery, DeliveryHead, KeyRange, Run, Sweep, WireError, encode_delivery,
     parse_delivery,
 };
 pub use run::{Op, RowWriter, RunIndex, RunKind, RunWriter, Step, read_run};

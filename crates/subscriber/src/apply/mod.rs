@@ -1,6 +1,9 @@
 //! Applying deliveries: progress and rows in one transaction of the target.
 
+mod clock;
+mod collection;
 mod decision;
+pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
 

@@ -22,6 +22,13 @@ pub enum Equality {
     Decimal,
     /// Padded text: trailing blanks do not count.
     Padded,
+    /// Text under a collation whose rules are known for printable ASCII only: see [`Self::knows`].
+    Ascii {
+        /// Case does not count.
+        any_case: bool,
+        /// Trailing blanks do not count.
+        padded: bool,
+    },
 }
 
 impl Equality {
@@ -37,7 +44,20 @@ impl Equality {
             }
             Self::Decimal => Cow::Borrowed(text),
             Self::Padded => Cow::Borrowed(text.trim_end_matches(' ')),
+            Self::Ascii { any_case, padded } => {
+                let text = if padded { text.trim_end_matches(' ') } else { text };
+                match any_case && text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    true => Cow::Owned(text.to_ascii_lowercase()),
+                    false => Cow::Borrowed(text),
+                }
+            }
         }
+    }
+
+    /// Whether [`Self::normal`] tells what this text equals. Changes whose keys hold other texts must not be folded.
+    #[must_use]
+    pub fn knows(self, text: &str) -> bool {
+        !matches!(self, Self::Ascii { .. }) || text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
     }
 }
 

@@ -103,8 +103,8 @@ pub enum Step<'d> {
         chunk: &'d Chunk,
         /// The chunk's rows, which stay.
         sent: Vec<Event<'d>>,
-        /// Remove everything. False in the rest of a chunk whose beginning the target already has.
-        clear: bool,
+        /// The target has nothing of the chunk yet: what is to be done before its first row is to be done.
+        begins: bool,
         /// End of the chunk.
         position: Position,
     },
@@ -179,14 +179,14 @@ pub fn plan<'d>(delivery: &'d Delivery<'d>, after: Option<Position>) -> Plan<'d>
             })
         };
         if let Some(chunk) = &block.head.chunk
-            && (chunk.clear || chunk.prune.is_some())
+            && (chunk.clear || chunk.sweep.is_some())
         {
             builder.barrier();
             let rows = block.runs.iter().filter(|run| run.op != Op::Truncate && run.table == chunk.table);
             builder.steps.push(Step::Chunk {
                 chunk,
                 sent: rows.flat_map(events).collect(),
-                clear: chunk.clear && block.head.first > after,
+                begins: block.head.first > after,
                 position: block.head.last,
             });
         }

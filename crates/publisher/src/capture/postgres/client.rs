@@ -34,11 +34,30 @@ pub(crate) const SESSION_SETTINGS: &[(&str, &str)] = &[
     ("search_path", ""),
 ];
 
+/// A setting of no meaning in the startup packet: poolers refuse or drop what they do not know, since their sessions with
+/// the server are open already.
+const MARK: &str = "rowbridge.session";
+
+fn connect_error(at: String, source: tokio_postgres::Error) -> PostgresError {
+    if source.as_db_error().is_some_and(|error| error.message().contains("startup parameter")) {
+        return pooler("it refuses session settings in the startup packet");
+    }
+    PostgresError::Connect { at, source }
+}
+
+/// Replication, snapshots and settings need one session from end to end.
+pub(super) fn pooler(evidence: &str) -> PostgresError {
+    PostgresError::NotReady {
+        problem: format!("a connection pooler stands between us and the source: {evidence}"),
+        fix: "Point source.url at the server itself: replication and snapshots need one session.".into(),
+    }
+}
+
 impl Connector {
     /// Opens a session with our settings; the connection task ends with the client.
     ///
     /// # Errors
-    /// `Connect`, classed by SQLSTATE.
+    /// `Connect`, classed by SQLSTATE; `NotReady` when a pooler stands between.
     pub async fn connect(&self, purpose: &str) -> Result<Client, PostgresError> {
         let mut config = tokio_postgres::Config::new();
         config
@@ -47,6 +66,7 @@ impl Connector {
             .user(&self.url.user)
             .dbname(&self.url.database)
             .application_name(format!("rowbridge {purpose}"))
+            .options(format!("-c {MARK}=direct"))
             .connect_timeout(Duration::from_secs(10))
             .keepalives_idle(Duration::from_secs(30))
             .ssl_mode(match self.url.ssl_mode {
@@ -65,7 +85,7 @@ impl Connector {
                 let (client, connection) = config
                     .connect(MakeRustlsConnect::new(tls.as_ref().clone()))
                     .await
-                    .map_err(|source| PostgresError::Connect { at: at(), source })?;
+                    .map_err(|source| connect_error(at(), source))?;
                 tokio::spawn(connection);
                 client
             }
@@ -73,11 +93,20 @@ impl Connector {
                 let (client, connection) = config
                     .connect(tokio_postgres::NoTls)
                     .await
-                    .map_err(|source| PostgresError::Connect { at: at(), source })?;
+                    .map_err(|source| connect_error(at(), source))?;
                 tokio::spawn(connection);
                 client
             }
         };
+        // Before anything is set: what a pooler's session is told would stay with it, for whoever gets it next.
+        let failed = |source| PostgresError::query("look for a pooler", source);
+        let row = client
+            .query_one("SELECT pg_catalog.current_setting($1, true)", &[&MARK])
+            .await
+            .map_err(failed)?;
+        if row.try_get::<_, Option<String>>(0).map_err(failed)?.as_deref() != Some("direct") {
+            return Err(pooler("it drops session settings of the startup packet"));
+        }
         let settings: Vec<String> =
             SESSION_SETTINGS.iter().map(|(name, value)| format!("SET {name} = '{value}'")).collect();
         client

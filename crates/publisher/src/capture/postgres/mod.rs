@@ -651,11 +651,7 @@ pub async fn refuse_pooler(client: &Client) -> Result<(), PostgresError> {
         let name: String = row.try_get(0).map_err(failed)?;
         let path: String = row.try_get(1).map_err(failed)?;
         if name != "rowbridge pooler probe" || !path.trim_matches('"').is_empty() {
-            return Err(PostgresError::NotReady {
-                problem: "a connection pooler stands between us and the source".into(),
-                fix: "Point source.url at the server itself: replication and snapshots need one session."
-                    .into(),
-            });
+            return Err(client::pooler("two statements of one session ran in two server processes"));
         }
     }
     client.batch_execute("SET application_name = 'rowbridge capture'").await.map_err(failed)

@@ -79,7 +79,8 @@ async fn integer_keys_order_everywhere_the_same() {
     let (_app, mut snapshots) = App::new(
         "CREATE TABLE t(id INTEGER PRIMARY KEY, v);
          INSERT INTO t VALUES(-9223372036854775808, 'lowest'), (0, 'b'), (9223372036854775807, 'highest');
-         CREATE TABLE m(id INT PRIMARY KEY NOT NULL); INSERT INTO m VALUES(1), ('x'), (1.5)",
+         CREATE TABLE m(id INT PRIMARY KEY NOT NULL); INSERT INTO m VALUES(1), (2);
+         CREATE TABLE s(id INT PRIMARY KEY NOT NULL) STRICT; INSERT INTO s VALUES(1), (2)",
     )
     .await;
     let chunks = page(&mut snapshots, "t", 1, false).await;
@@ -88,8 +89,14 @@ async fn integer_keys_order_everywhere_the_same() {
     assert_eq!(chunks[0].range.upto, Some(vec![i64::MIN.to_string()]));
     assert_eq!(texts(&chunks[2]), ["9223372036854775807/highest"]);
     assert_eq!(chunks[2].range.upto, None);
-    let mixed = page(&mut snapshots, "m", 1000, true).await;
-    assert!(!mixed[0].portable_order);
+    // What a chunk happens to hold says nothing of the next one.
+    let untyped = page(&mut snapshots, "m", 1000, true).await;
+    assert!(!untyped[0].portable_order);
+    let strict = page(&mut snapshots, "s", 1000, true).await;
+    assert!(strict[0].portable_order);
+    let key = [vec!["1".to_owned()]];
+    let by_key = snapshots.read_keys(&TableName::bare("t"), &key).await.unwrap().unwrap();
+    assert!(by_key.portable_order);
 }
 
 #[tokio::test]
@@ -171,8 +178,14 @@ async fn a_collation_of_the_application_needs_a_whole_read() {
         )
         .unwrap();
     drop(app.source.capture(&CaptureStart::default()).await.unwrap());
-    let chunks = page(&mut snapshots, "t", 1000, true).await;
-    assert_eq!(chunks.iter().flat_map(texts).collect::<Vec<_>>().len(), 2);
+    let t = TableName::bare("t");
+    let first = snapshots.read_chunk(&t, None, 1).await.unwrap().unwrap();
+    let second = snapshots.read_chunk(&t, first.range.upto.as_ref(), 1).await.unwrap().unwrap();
+    assert_eq!((texts(&first), texts(&second)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert!(!first.done && second.done && !first.portable_order);
+    // Its transaction is gone: a table with a key is read from the beginning again.
+    let again = snapshots.read_chunk(&t, first.range.upto.as_ref(), 1000).await.unwrap().unwrap();
+    assert_eq!((texts(&again).len(), again.done), (2, true));
     let tables = snapshots.tables().await.unwrap();
     assert_eq!(tables.iter().map(|t| t.name.name.as_str()).collect::<Vec<_>>(), ["t", "x"]);
     assert!(snapshots.read_chunk(&TableName::bare("gone"), None, 1).await.unwrap().is_none());

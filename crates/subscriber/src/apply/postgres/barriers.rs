@@ -61,7 +61,7 @@ impl PostgresLane {
         &mut self,
         chunk: &Chunk,
         sent: &[Event<'_>],
-        clear: bool,
+        begins: bool,
         position: Position,
     ) -> Result<(), Stop> {
         let doing = "preparing a snapshot's range";
@@ -71,10 +71,15 @@ impl PostgresLane {
         if binding.ignore_deletes {
             return Ok(());
         }
-        if clear {
+        if chunk.clear && begins {
             self.session.batch(&statement::clear(&binding)).await.map_err(|e| stop(doing, e))?;
         }
-        let Some(range) = chunk.prune.as_ref().filter(|_| !binding.def.key.is_empty()) else { return Ok(()) };
+        if chunk.sweep.is_none() || binding.def.key.is_empty() {
+            return Ok(());
+        }
+        let Some(range) = chunk.prune.as_ref().filter(|_| binding.orders_alike) else {
+            return self.sweep(&binding, chunk, sent, begins, position).await;
+        };
         let key = &binding.def.key;
         let misfit = |reason: &str| {
             let table = binding.def.name.to_string();

@@ -70,6 +70,8 @@ pub(super) struct Binding {
     inexact: bool,
     /// Has triggers or foreign keys.
     pub(super) linked: bool,
+    /// Keys lie in the order that they have at the source, if that is the same on all servers.
+    pub(super) orders_alike: bool,
     /// ON CONFLICT can use the key.
     pub(super) arbiter: bool,
     /// Set to the time of the delete instead of deleting.
@@ -331,6 +333,11 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         .filter(|column| !column.generated && !written(&column.name))
         .map(|column| (ident(&column.name), column.cast.clone()))
         .collect();
+    let orders_alike = def.key.iter().zip(&key_names).all(|(&k, name)| {
+        let from = def.columns.get(usize::from(k)).map_or("", |column| column.type_name.as_str());
+        let integer = |name: &str| matches!(name, "smallint" | "integer" | "bigint");
+        find(name).is_some_and(|to| from == to.base_type || (integer(from) && integer(&to.base_type)))
+    });
     Ok(Binding {
         def: def.clone(),
         table: quoted,
@@ -338,6 +345,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         inexact: equality.is_none(),
         equality: equality.unwrap_or_default(),
         linked: target.linked,
+        orders_alike,
         arbiter: index.is_some(),
         soft,
         ignore_deletes: mapped.delete == DeletePolicy::Ignore,

@@ -6,7 +6,7 @@ use rowbridge_schema::sql::ident;
 use super::PostgresTarget;
 use super::error::{PostgresError, failed};
 use super::progress::{TABLE, create_sql};
-use crate::apply::CheckItem;
+use crate::apply::{CheckItem, collection};
 
 impl PostgresTarget {
     /// Connects and looks at settings and privileges. Changes nothing.
@@ -85,6 +85,19 @@ impl PostgresTarget {
                 _ => None,
             },
         );
+        item(
+            "re-snapshots",
+            may_create,
+            match may_create {
+                true => format!("may collect keys in tables of their own in schema {}", session.schema),
+                false => format!(
+                    "tables whose keys order differently at the source need a table meanwhile, which {user} may not \
+                     make in schema {}",
+                    session.schema
+                ),
+            },
+            (!may_create).then(|| format!("GRANT CREATE ON SCHEMA {} TO {role}", ident(&session.schema))),
+        );
         if self.settings.create {
             item(
                 "making schemas",
@@ -101,8 +114,8 @@ impl PostgresTarget {
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
-    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
+    /// What Rowbridge made for itself in the target: the progress of these streams, the keys that their unfinished
+    /// re-snapshots have met, and the table that holds progress when no other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
     /// No connection, or a statement that the server refuses; nothing is removed then.
@@ -115,8 +128,20 @@ impl PostgresTarget {
             .query_one("SELECT to_regclass($1::text) IS NOT NULL", &[&table])
             .await
             .map_err(|e| failed(doing, e))?;
+        let mut collections = Vec::new();
+        for stream in streams {
+            let found = super::collect::tables(&session, &collection::of_stream(stream)).await;
+            let names = found.map_err(|e| failed(doing, e))?;
+            collections
+                .extend(names.iter().map(|name| format!("{}.{}", ident(&session.schema), ident(name))));
+        }
+        let drops: String = collections.iter().map(|table| format!("DROP TABLE {table}; ")).collect();
+        let listed = collections.iter().map(|table| format!("table {table}"));
         if !exists.get::<_, bool>(0) {
-            return Ok(Vec::new());
+            if run && !collections.is_empty() {
+                session.batch(&format!("BEGIN; {drops}COMMIT")).await.map_err(|e| failed(doing, e))?;
+            }
+            return Ok(listed.collect());
         }
         if run {
             // A lane that arrives meanwhile must not lose a table that was empty a moment ago. A dropped session rolls back.
@@ -135,6 +160,7 @@ impl PostgresTarget {
             .filter(|(stream, _)| is_ours(stream))
             .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
             .collect();
+        made.extend(listed);
         let all = lanes.iter().all(|(stream, _)| is_ours(stream));
         if all {
             made.push(format!("table {table}"));
@@ -146,7 +172,7 @@ impl PostgresTarget {
                 // Stream names hold letters, digits, _ and - only.
                 false => format!("DELETE FROM {table} WHERE stream IN ({}); COMMIT", names.join(", ")),
             };
-            session.batch(&remove).await.map_err(|e| failed(doing, e))?;
+            session.batch(&format!("{drops}{remove}")).await.map_err(|e| failed(doing, e))?;
         }
         Ok(made)
     }

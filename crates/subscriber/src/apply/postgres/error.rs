@@ -51,6 +51,15 @@ pub enum PostgresError {
         #[source]
         source: tokio_postgres::Error,
     },
+    /// The table that a re-snapshot needs may not be made.
+    #[error("the table that collects the keys of a re-snapshot cannot be made in schema {schema}")]
+    Collection {
+        /// The schema of the progress table.
+        schema: String,
+        /// The driver's error.
+        #[source]
+        source: tokio_postgres::Error,
+    },
     /// The progress row holds something that is no position.
     #[error("the progress row of {stream}/{endpoint} holds no position")]
     ProgressRow {
@@ -122,6 +131,7 @@ impl Classified for PostgresError {
             | Self::Pooler { .. }
             | Self::NoSchema
             | Self::ProgressTable { .. }
+            | Self::Collection { .. }
             | Self::ProgressRow { .. }
             | Self::Refused { .. }
             | Self::Mapping(_)
@@ -136,6 +146,7 @@ impl Classified for PostgresError {
             Self::Pooler { .. } => Some("Point target.url at the server itself, or at a pooler in session mode that passes startup options.".into()),
             Self::NoSchema => Some("Create a schema that is on the role's search_path, for example `CREATE SCHEMA public`.".into()),
             Self::ProgressTable { sql, .. } => Some(format!("Run as the database's owner: {sql}")),
+            Self::Collection { schema, .. } => Some(format!("Run as the schema's owner, with the role of target.url: GRANT CREATE ON SCHEMA {} TO ROLE. `rowbridge check` prints it in full.", rowbridge_schema::sql::ident(schema))),
             Self::ProgressRow { .. } => Some("Restore the row, or delete it and take a new snapshot.".into()),
             Self::Refused { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Some("Grant the role SELECT, INSERT, UPDATE, DELETE and TRUNCATE on the tables that it writes; `rowbridge check` prints what else is missing.".into()),
             Self::Refused { source, .. } if names_missing(source) => Some("Make at the target what the message names. If a trigger, default or function does not find it, qualify the name there: the session's search_path is pg_catalog.".into()),

@@ -41,13 +41,15 @@ const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 pub struct PostgresLane {
     pub(super) session: Session,
     pub(super) settings: Arc<Settings>,
-    row: ProgressRow,
+    pub(super) row: ProgressRow,
     pub(super) bindings: HashMap<TableId, Arc<Binding>>,
     pub(super) bound_at: Instant,
     /// Shapes whose oddities have been logged.
     pub(super) warned: HashSet<TableId>,
     /// Tables where COPY met a row that was there, and for how many tries they go without.
     no_copy: HashMap<TableId, u32>,
+    /// Tables that collect keys for a re-snapshot, by name; `None` when that has to be looked up.
+    pub(super) collecting: Option<HashSet<String>>,
     /// What is committed, as far as this session knows.
     committed: Option<Progress>,
     /// What lies in the open transaction.
@@ -92,6 +94,7 @@ impl PostgresLane {
     ) -> Result<Self, PostgresError> {
         row.create_table(&session).await?;
         let committed = row.read(&mut session, false).await?;
+        let collecting = Some(row.collecting(&session).await?);
         if !session.replica {
             info!(
                 "session_replication_role is not granted: linked tables are applied row by row (see rowbridge check)"
@@ -105,6 +108,7 @@ impl PostgresLane {
             bound_at: Instant::now(),
             warned: HashSet::new(),
             no_copy: HashMap::new(),
+            collecting,
             committed,
             staged: None,
         })
@@ -112,6 +116,7 @@ impl PostgresLane {
 
     async fn abandon(&mut self) -> Result<(), PostgresError> {
         self.staged = None;
+        self.collecting = None;
         self.session.batch("ROLLBACK").await.map_err(|e| failed("rolling back", e))
     }
 
@@ -122,7 +127,7 @@ impl PostgresLane {
     /// The set form of everything in one round trip.
     async fn quickly(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Outcome, Stop> {
         let Some(stored) = self.committed.clone() else { return Ok(Outcome::Careful) };
-        if delivery.head.open || stored.source != delivery.head.source {
+        if self.collecting.is_none() || delivery.head.open || stored.source != delivery.head.source {
             return Ok(Outcome::Careful);
         }
         let plan = plan(delivery, Some(stored.position));
@@ -131,7 +136,8 @@ impl PostgresLane {
             [Step::Rows(events)] => events,
             _ => return Ok(Outcome::Careful),
         };
-        let Ok(Some(calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
+        let Ok(Some(mut calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
+        calls.extend(self.collected(events));
         if calls.len() > MAX_IN_FLIGHT {
             return Ok(Outcome::Careful);
         }
@@ -233,12 +239,16 @@ impl PostgresLane {
             Some(staged) => Some(staged),
             None => {
                 self.session.batch(LOCK_PROGRESS).await.map_err(|e| stop("beginning a transaction", e))?;
+                let believed = self.committed.clone();
                 let mut stored = self.row.read(&mut self.session, true).await?;
                 if stored.is_none()
                     && matches!(decide(None, head), Decision::Apply(_))
                     && !self.row.insert(&mut self.session, &head.source, to).await?
                 {
                     stored = self.row.read(&mut self.session, true).await?;
+                }
+                if self.collecting.is_none() || stored != believed {
+                    self.collecting = Some(self.row.collecting(&self.session).await?);
                 }
                 self.committed = stored.clone();
                 stored
@@ -258,10 +268,13 @@ impl PostgresLane {
         let plan = plan(delivery, after);
         for step in &plan.steps {
             match step {
-                Step::Rows(events) => self.rows(events).await?,
+                Step::Rows(events) => {
+                    self.rows(events).await?;
+                    self.collect(events).await?;
+                }
                 Step::Truncate { tables, position } => self.truncate(delivery, tables, *position).await?,
-                Step::Chunk { chunk, sent, clear, position } => {
-                    self.chunk(chunk, sent, *clear, *position).await?;
+                Step::Chunk { chunk, sent, begins, position } => {
+                    self.chunk(chunk, sent, *begins, *position).await?;
                 }
             }
         }
@@ -424,7 +437,11 @@ impl TargetLane for PostgresLane {
             self.abandon().await?;
         }
         self.session.check_process().await?;
+        let believed = self.committed.clone();
         self.committed = self.row.read(&mut self.session, false).await?;
+        if self.committed != believed {
+            self.collecting = None;
+        }
         Ok(self.committed.clone())
     }
 
@@ -438,7 +455,11 @@ impl TargetLane for PostgresLane {
         }
         if !goes_on && matches!(decide(self.committed.as_ref(), head), Decision::Answer(_)) {
             // What is remembered may be older than the target: only the target itself gives an answer.
+            let believed = self.committed.clone();
             self.committed = self.row.read(&mut self.session, false).await?;
+            if self.committed != believed {
+                self.collecting = None;
+            }
             if let Decision::Answer(answer) = decide(self.committed.as_ref(), head) {
                 return Ok(answer);
             }

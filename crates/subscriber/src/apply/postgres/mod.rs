@@ -4,6 +4,7 @@ mod barriers;
 mod bind;
 mod catalog;
 mod check;
+mod collect;
 mod copy;
 mod create;
 mod error;

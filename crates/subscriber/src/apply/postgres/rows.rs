@@ -12,6 +12,7 @@ use super::error::{Verdict, describe};
 use super::session::Session;
 use super::set::{RowFault, Texts, check_row, key_texts, text};
 use super::statement;
+use crate::apply::clock::time_text;
 use crate::plan::{Event, Row};
 
 /// Why a change was not applied.
@@ -103,7 +104,7 @@ async fn keyed(
             }
             let mut params = single(&before);
             if binding.soft.is_some() {
-                params.push(vec![Some(Cow::Owned(statement::time_text(event.at)))]);
+                params.push(vec![Some(Cow::Owned(time_text(event.at)))]);
             }
             execute(session, &statement::delete(binding), &params).await?;
             return Ok(None);

@@ -12,6 +12,7 @@ use super::catalog::Binding;
 use super::copy::Copy;
 use super::session::Session;
 use super::statement;
+use crate::apply::clock::time_text;
 use crate::plan::{Folded, Row, Upsert};
 
 /// Rows from which COPY is worth its round trips.
@@ -111,7 +112,7 @@ pub(super) fn calls<'d>(
                 param.push(text(cell));
             }
             if binding.soft.is_some() {
-                params[keys].push(Some(Cow::Owned(statement::time_text(deleted.at))));
+                params[keys].push(Some(Cow::Owned(time_text(deleted.at))));
             }
         }
         calls.push(Call { statements: vec![statement::delete(binding)], params, expect: None, copy: None });

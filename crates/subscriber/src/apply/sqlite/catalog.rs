@@ -168,6 +168,13 @@ impl Resolved {
         self.source_columns.get(index).map(String::as_str)
     }
 
+    /// Whether integer keys lie in the order of their numbers.
+    pub(super) fn orders_alike(&self) -> bool {
+        self.key
+            .iter()
+            .all(|column| sqlite_type::natural_class(self.declared(&column.name)) == StorageClass::Integer)
+    }
+
     /// The target's declaration of a column.
     pub(super) fn declared(&self, target: &str) -> &str {
         let column = self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(target));

@@ -1,12 +1,13 @@
 //! `rowbridge check` and `rowbridge teardown` for a SQLite target.
 
 use rowbridge_schema::StreamName;
+use rowbridge_schema::sql::ident;
 
 use super::error::SqliteError;
-use super::progress::CREATE_SQL;
+use super::progress::{self, CREATE_SQL};
 use super::session::Session;
 use super::{SqliteTarget, blocking};
-use crate::apply::CheckItem;
+use crate::apply::{CheckItem, collection};
 
 const HAS_PROGRESS: &str = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' \
      AND name = 'rowbridge_progress' COLLATE NOCASE)";
@@ -78,17 +79,14 @@ impl SqliteTarget {
             let finding = format!(
                 "{trigger:?} on {table:?} fires for rows that are applied: SQLite has no replica role"
             );
-            let fix = format!(
-                "DROP TRIGGER {}, if the source has already done its work",
-                rowbridge_schema::sql::ident(&trigger)
-            );
+            let fix = format!("DROP TRIGGER {}, if the source has already done its work", ident(&trigger));
             item("trigger", false, finding, Some(fix));
         }
         Ok(items)
     }
 
-    /// What Rowbridge made for itself in the target: the progress of these streams, and the table that holds it when no
-    /// other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
+    /// What Rowbridge made for itself in the target: the progress of these streams, the keys that their unfinished
+    /// re-snapshots have met, and the table that holds progress when no other stream has any. With `run`, removes it. Tables of replicated rows are the operator's and stay.
     ///
     /// # Errors
     /// A file that cannot be opened, is locked, or cannot be written; nothing was removed then.
@@ -106,8 +104,17 @@ impl SqliteTarget {
 fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<String>, SqliteError> {
     let conn = &session.conn;
     let work = || -> rusqlite::Result<Vec<String>> {
+        let mut listed = Vec::new();
+        for stream in streams {
+            for name in progress::tables(conn, &collection::of_stream(stream))? {
+                if run {
+                    conn.execute_batch(&format!("DROP TABLE main.{}", ident(&name)))?;
+                }
+                listed.push(format!("table {name}"));
+            }
+        }
         if !conn.query_row(HAS_PROGRESS, [], |row| row.get::<_, bool>(0))? {
-            return Ok(Vec::new());
+            return Ok(listed);
         }
         let mut statement =
             conn.prepare("SELECT stream, endpoint FROM main.rowbridge_progress ORDER BY 1, 2")?;
@@ -120,6 +127,7 @@ fn forget(session: &Session, streams: &[StreamName], run: bool) -> Result<Vec<St
             .filter(|(stream, _)| is_ours(stream))
             .map(|(stream, endpoint)| format!("progress of stream {stream}, endpoint {endpoint}"))
             .collect();
+        made.extend(listed);
         let all = lanes.iter().all(|(stream, _)| is_ours(stream));
         if all {
             made.push("table rowbridge_progress".to_owned());

@@ -1,13 +1,14 @@
 //! Removing rows before those of a snapshot's chunk arrive, and TRUNCATE.
 
 use rowbridge_schema::config::DeletePolicy;
-use rowbridge_schema::wire::{Chunk, FailingChange};
+use rowbridge_schema::wire::{Chunk, FailingChange, KeyRange};
 use rowbridge_schema::{Position, TableId};
 use rusqlite::{Connection, params_from_iter};
 
 use super::catalog::Resolved;
 use super::error::objection;
-use super::repair::KeySet;
+use super::keys::KeySet;
+
 use super::rows::{Stop, bind_key, failing_table};
 use super::statement;
 use super::value::{Bound, bound_key_text};
@@ -49,44 +50,92 @@ pub(super) fn clear(conn: &Connection, place: Place<'_>) -> Result<(), Stop> {
     place.remove(conn, "1", Vec::new())
 }
 
-/// Removes the rows in the chunk's range that are neither sent nor skipped.
-pub(super) fn prune(
-    conn: &Connection,
-    place: Place<'_>,
-    chunk: &Chunk,
-    sent: &[Event<'_>],
-) -> Result<(), Stop> {
-    let Some(range) = &chunk.prune else { return Ok(()) };
-    let table = place.table;
-    let malformed = || place.refused("the snapshot's key range does not fit the table's key".into());
-    let texts = |key: &Vec<String>| -> Result<Vec<Bound<'static>>, Stop> {
+/// What a chunk of a re-snapshot says of keys, as they are bound.
+struct Keys<'a> {
+    place: Place<'a>,
+}
+
+impl<'a> Keys<'a> {
+    fn malformed(&self) -> Stop {
+        self.place.refused("the snapshot's key range does not fit the table's key".into())
+    }
+
+    fn texts(&self, key: &[String]) -> Result<Vec<Bound<'static>>, Stop> {
+        let table = self.place.table;
         if key.len() != table.key.len() || key.is_empty() {
-            return Err(malformed());
+            return Err(self.malformed());
         }
         let values = table.key.iter().zip(key).map(|(column, text)| {
             let natural = table.natural.get(usize::from(column.index)).copied();
             natural.map(|natural| bound_key_text(text, natural).into_owned())
         });
-        values.collect::<Option<_>>().ok_or_else(malformed)
-    };
-    if table.key.is_empty() {
-        return Err(malformed());
+        values.collect::<Option<_>>().ok_or_else(|| self.malformed())
     }
-    let kept = KeySet::new(conn, table)?;
-    for event in sent {
-        let key = event.key_after(&table.mapped.key).and_then(|cells| bind_key(table, &cells));
-        kept.add(&key.ok_or_else(malformed)?)?;
+
+    /// Adds the keys that stay.
+    fn add_to(&self, set: &KeySet<'_>, chunk: &Chunk, sent: &[Event<'_>]) -> Result<(), Stop> {
+        let table = self.place.table;
+        for event in sent {
+            let key = event.key_after(&table.mapped.key).and_then(|cells| bind_key(table, &cells));
+            set.add(&key.ok_or_else(|| self.malformed())?)?;
+        }
+        for key in &chunk.skipped {
+            set.add(&self.texts(key)?)?;
+        }
+        Ok(())
     }
-    for key in &chunk.skipped {
-        kept.add(&texts(key)?)?;
-    }
+}
+
+/// Removes the rows in the chunk's range that are neither sent nor skipped.
+pub(super) fn prune(
+    conn: &Connection,
+    place: Place<'_>,
+    chunk: &Chunk,
+    range: &KeyRange,
+    sent: &[Event<'_>],
+) -> Result<(), Stop> {
+    let (table, keys) = (place.table, Keys { place });
+    let kept = KeySet::temporary(conn, table)?;
+    keys.add_to(&kept, chunk, sent)?;
     let mut bounds = Vec::new();
     for key in range.after.iter().chain(&range.upto) {
-        bounds.extend(texts(key)?);
+        bounds.extend(keys.texts(key)?);
     }
     let within = statement::where_range(table, range.after.is_some(), range.upto.is_some());
-    let condition = format!("{within} AND {}", KeySet::excludes(table));
-    place.remove(conn, &condition, bounds)?;
+    place.remove(conn, &format!("{within} AND {}", kept.excludes(table)), bounds)?;
     kept.drop()?;
     Ok(())
+}
+
+/// Adds a chunk's keys to those that a re-snapshot has met. With its last chunk removes all other rows, and the set.
+pub(super) fn sweep(
+    conn: &Connection,
+    place: Place<'_>,
+    chunk: &Chunk,
+    sent: &[Event<'_>],
+    collection: &str,
+) -> Result<(), Stop> {
+    let met = KeySet::lasting(conn, place.table, collection);
+    Keys { place }.add_to(&met, chunk, sent)?;
+    if chunk.done {
+        place.remove(conn, &met.excludes(place.table), Vec::new())?;
+        met.drop()?;
+        tracing::info!(table = %place.table.source, "a re-snapshot is complete");
+    }
+    Ok(())
+}
+
+/// Adds the keys that changes of the stream leave behind to those that a re-snapshot has met: such rows are newer than
+/// what it has read, or in a range that it has left.
+pub(super) fn collect(
+    conn: &Connection,
+    table: &Resolved,
+    collection: &str,
+    event: &Event<'_>,
+) -> Result<(), Stop> {
+    let key = event.key_after(&table.mapped.key).and_then(|cells| bind_key(table, &cells));
+    match key.filter(|key| !key.is_empty()) {
+        Some(key) => Ok(KeySet::lasting(conn, table, collection).add(&key)?),
+        None => Ok(()),
+    }
 }

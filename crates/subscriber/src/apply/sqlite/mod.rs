@@ -10,6 +10,7 @@ mod check;
 mod chunk;
 mod create;
 mod error;
+mod keys;
 mod progress;
 mod repair;
 mod rows;
@@ -19,25 +20,29 @@ mod statement;
 mod tests;
 mod value;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::SqliteError;
-use rowbridge_schema::wire::{Delivery, FailingChange};
+use rowbridge_schema::config::DeletePolicy;
+use rowbridge_schema::sql::ident;
+use rowbridge_schema::wire::{Chunk, Delivery, FailingChange, Op, Sweep};
 use rowbridge_schema::{EndpointName, Position, StreamName, TableId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use self::catalog::{ResolveError, Resolved};
 use self::chunk::Place;
+use self::keys::KeySet;
 use self::progress::ProgressRow;
 use self::rows::{Stop, Writer};
 use self::session::Session;
+use super::collection;
 use super::decision::{Decision, decide};
 use super::{Applied, ApplyTarget, Progress, TargetLane};
 use crate::cross;
-use crate::plan::{Mapping, Plan, Step, plan as plan_of};
+use crate::plan::{Event, Mapping, Plan, Step, plan as plan_of};
 
 /// A SQLite file.
 ///
@@ -88,6 +93,7 @@ impl ApplyTarget for SqliteTarget {
             Ok(SqliteLane {
                 session,
                 row: ProgressRow::new(stream, endpoint),
+                collecting: HashSet::new(),
                 mapping: Arc::clone(&self.mapping),
                 create: self.create,
                 tables: HashMap::new(),
@@ -107,6 +113,8 @@ pub struct SqliteLane {
     create: bool,
     /// What was found out about tables under `schema_version`.
     tables: HashMap<TableId, Arc<Resolved>>,
+    /// Tables of the stream that collect keys for a re-snapshot under `schema_version`.
+    collecting: HashSet<String>,
     schema_version: Option<i64>,
     staged: Option<Staged>,
 }
@@ -234,20 +242,20 @@ impl SqliteLane {
         if let Some(converted) = &converted {
             plan = plan_of(converted, after);
         }
-        let conn = &self.session.conn;
-        let mut writer = Writer::new(conn, &self.tables);
+        let mut writer = Writer::new(&self.session.conn, &self.tables);
+        let mut collecting = self.collecting.clone();
         for step in &plan.steps {
             let done = match step {
-                Step::Rows(events) => writer.step(events),
+                Step::Rows(events) => {
+                    writer.step(events).and_then(|()| self.collect(delivery, &collecting, events))
+                }
                 Step::Truncate { tables, position } => tables.iter().try_for_each(|id| {
-                    self.place(delivery, *id, *position).map_or(Ok(()), |place| chunk::clear(conn, place))
+                    let place = self.place(delivery, *id, *position);
+                    place.map_or(Ok(()), |place| chunk::clear(&self.session.conn, place))
                 }),
-                Step::Chunk { chunk, sent, clear, position } => {
+                Step::Chunk { chunk, sent, begins, position } => {
                     self.place(delivery, chunk.table, *position).map_or(Ok(()), |place| {
-                        if *clear {
-                            chunk::clear(conn, place)?;
-                        }
-                        chunk::prune(conn, place, chunk, sent)
+                        self.chunk(delivery, place, chunk, sent, *begins, &mut collecting)
                     })
                 }
             };
@@ -256,7 +264,77 @@ impl SqliteLane {
                 Stop::Sqlite(error) => Abort::Failed(self.session.failed("writing rows", error)),
             })?;
         }
+        self.collecting = collecting;
         Ok(plan.changes)
+    }
+
+    /// What a chunk removes before its rows arrive.
+    fn chunk(
+        &self,
+        delivery: &Delivery<'_>,
+        place: Place<'_>,
+        chunk: &Chunk,
+        sent: &[Event<'_>],
+        begins: bool,
+        collecting: &mut HashSet<String>,
+    ) -> Result<(), Stop> {
+        let (conn, table) = (&self.session.conn, place.table);
+        if chunk.clear && begins {
+            chunk::clear(conn, place)?;
+        }
+        if chunk.sweep.is_none() || table.key.is_empty() || table.mapped.delete == DeletePolicy::Ignore {
+            return Ok(());
+        }
+        if let Some(range) = chunk.prune.as_ref().filter(|_| table.orders_alike()) {
+            return chunk::prune(conn, place, chunk, range, sent);
+        }
+        let Some(name) = self.collection(delivery, chunk.table) else { return Ok(()) };
+        if chunk.sweep == Some(Sweep::First) && begins {
+            let prefix = collection::of_table(&self.row.stream, &self.row.endpoint, &table.source);
+            for left in collecting.extract_if(|open| open.starts_with(&prefix)) {
+                conn.execute_batch(&format!("DROP TABLE IF EXISTS main.{}", ident(&left)))?;
+            }
+            KeySet::lasting(conn, table, &name).create(table)?;
+            collecting.insert(name.clone());
+        }
+        if !collecting.contains(&name) {
+            if chunk.sweep != Some(Sweep::Again) {
+                collection::warn_missing(&table.source);
+            }
+            return Ok(());
+        }
+        chunk::sweep(conn, place, chunk, sent, &name)?;
+        if chunk.done {
+            collecting.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Notes keys of changes that were just applied.
+    fn collect(
+        &self,
+        delivery: &Delivery<'_>,
+        collecting: &HashSet<String>,
+        events: &[Event<'_>],
+    ) -> Result<(), Stop> {
+        if collecting.is_empty() {
+            return Ok(());
+        }
+        let mut names: HashMap<TableId, Option<String>> = HashMap::new();
+        for event in events.iter().filter(|event| event.op != Op::Delete) {
+            let open = || self.collection(delivery, event.table).filter(|name| collecting.contains(name));
+            let name = names.entry(event.table).or_insert_with(open);
+            if let (Some(name), Some(table)) = (name, self.tables.get(&event.table)) {
+                chunk::collect(&self.session.conn, table, name, event)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The table that collects the keys of a table during a re-snapshot.
+    fn collection(&self, delivery: &Delivery<'_>, id: TableId) -> Option<String> {
+        let def = delivery.tables.get(&id)?;
+        Some(collection::name(&self.row.stream, &self.row.endpoint, def))
     }
 
     fn place(&self, delivery: &Delivery<'_>, id: TableId, position: Position) -> Option<Place<'_>> {
@@ -270,6 +348,7 @@ impl SqliteLane {
         let version = self.session.schema_version()?;
         if self.schema_version != Some(version) {
             self.tables.clear();
+            self.collecting = self.row.collecting(&self.session)?;
         }
         let mut ids: Vec<TableId> = plan.tables().into_iter().collect();
         ids.sort();

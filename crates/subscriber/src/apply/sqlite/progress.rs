@@ -1,11 +1,13 @@
 //! `rowbridge_progress`: where each lane stands, written in the transaction that writes its rows.
 
+use std::collections::HashSet;
+
 use rowbridge_schema::{EndpointName, Position, SourceId, StreamName};
-use rusqlite::OptionalExtension as _;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::error::SqliteError;
 use super::session::Session;
-use crate::apply::Progress;
+use crate::apply::{Progress, collection};
 
 /// The statement that makes the table.
 pub(super) const CREATE_SQL: &str = "CREATE TABLE IF NOT EXISTS main.rowbridge_progress (stream TEXT NOT NULL, \
@@ -15,8 +17,17 @@ pub(super) const CREATE_SQL: &str = "CREATE TABLE IF NOT EXISTS main.rowbridge_p
 /// A lane's row and the statements on it.
 #[derive(Debug)]
 pub(super) struct ProgressRow {
-    stream: StreamName,
-    endpoint: EndpointName,
+    pub(super) stream: StreamName,
+    pub(super) endpoint: EndpointName,
+}
+
+/// Names of tables of ours that begin with a prefix.
+pub(super) fn tables(conn: &Connection, prefix: &str) -> rusqlite::Result<Vec<String>> {
+    conn.prepare_cached(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND substr(name, 1, length(?1)) = ?1 ORDER BY 1",
+    )?
+    .query_map([prefix], |row| row.get(0))?
+    .collect()
 }
 
 impl ProgressRow {
@@ -62,6 +73,13 @@ impl ProgressRow {
             endpoint: self.endpoint.to_string(),
         })?;
         Ok(Some(Progress { source: SourceId(source), position }))
+    }
+
+    /// The stream's tables that collect keys for a re-snapshot now.
+    pub(super) fn collecting(&self, session: &Session) -> Result<HashSet<String>, SqliteError> {
+        let found = tables(&session.conn, &collection::of_stream(&self.stream));
+        let found = found.map_err(|source| session.failed("looking for a re-snapshot", source))?;
+        Ok(found.into_iter().collect())
     }
 
     /// Writes the row. The transaction already holds the write lock.

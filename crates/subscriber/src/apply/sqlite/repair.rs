@@ -12,83 +12,16 @@ use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::ident;
 use rusqlite::{Connection, params_from_iter};
 
-use super::catalog::{KeyColumn, Resolved};
+use super::catalog::Resolved;
 use super::error::objection;
+use super::keys::{KeySet, key_declarations, key_names};
 use super::rows::{Stop, Writer, bind_key, failing, key_texts};
-use super::value::{Bound, Stored};
+use super::value::Stored;
 use super::{create, statement};
 use crate::plan::Event;
 
-/// Name of the copy, and of the list of keys.
+/// Name of the copy.
 const COPY: &str = "temp.rowbridge_copy";
-const KEYS: &str = "temp.rowbridge_keys";
-
-fn key_declarations(table: &Resolved) -> Vec<String> {
-    let declare = |column: &KeyColumn| {
-        let collation = column.collation.as_deref().unwrap_or("BINARY");
-        let declared = table.declared(&column.name);
-        let type_sql = if declared.is_empty() { String::new() } else { create::type_sql(declared) };
-        format!("{} {type_sql} COLLATE {}", ident(&column.name), ident(collation))
-    };
-    table.key.iter().map(declare).collect()
-}
-
-fn key_names(table: &Resolved) -> String {
-    table.key.iter().map(|column| ident(&column.name)).collect::<Vec<_>>().join(", ")
-}
-
-/// A set of keys that compares as the target's key does.
-pub(super) struct KeySet<'a> {
-    conn: &'a Connection,
-    add: String,
-    names: String,
-}
-
-impl<'a> KeySet<'a> {
-    /// An empty set; there is one at a time.
-    pub(super) fn new(conn: &'a Connection, table: &Resolved) -> rusqlite::Result<Self> {
-        let names = key_names(table);
-        conn.execute_batch(&format!(
-            "DROP TABLE IF EXISTS {KEYS}; CREATE TEMP TABLE rowbridge_keys ({}, UNIQUE ({names}))",
-            key_declarations(table).join(", ")
-        ))?;
-        let parameters: Vec<_> = (1..=table.key.len()).map(|n| format!("?{n}")).collect();
-        // NULLs are distinct to a unique index.
-        let add = format!(
-            "INSERT INTO {KEYS} ({names}) SELECT {} WHERE NOT EXISTS (SELECT 1 FROM {KEYS} WHERE {})",
-            parameters.join(", "),
-            statement::where_key_is(table, 1)
-        );
-        Ok(Self { conn, add, names })
-    }
-
-    /// Adds a key.
-    pub(super) fn add(&self, key: &[Bound<'_>]) -> rusqlite::Result<()> {
-        self.conn.prepare_cached(&self.add)?.execute(params_from_iter(key)).map(|_| ())
-    }
-
-    /// `NOT EXISTS (..)`: the row of the target's table is not in the set.
-    pub(super) fn excludes(table: &Resolved) -> String {
-        let terms: Vec<_> = table
-            .key
-            .iter()
-            .map(|column| format!("k.{0} IS {1}.{0}", ident(&column.name), table.sql_name))
-            .collect();
-        format!("NOT EXISTS (SELECT 1 FROM {KEYS} AS k WHERE {})", terms.join(" AND "))
-    }
-
-    fn all(&self) -> rusqlite::Result<Vec<Vec<Stored>>> {
-        let mut statement = self.conn.prepare(&format!("SELECT {} FROM {KEYS}", self.names))?;
-        let width = statement.column_count();
-        let rows = statement.query_map([], |row| (0..width).map(|i| row.get(i)).collect())?;
-        rows.collect()
-    }
-
-    /// Ends the set.
-    pub(super) fn drop(self) -> rusqlite::Result<()> {
-        self.conn.execute_batch(&format!("DROP TABLE {KEYS}"))
-    }
-}
 
 /// Writes the final rows of one table's changes.
 pub(super) fn repair(
@@ -97,7 +30,7 @@ pub(super) fn repair(
     table: &Arc<Resolved>,
     events: &[&Event<'_>],
 ) -> Result<(), Stop> {
-    let keys = KeySet::new(conn, table)?;
+    let keys = KeySet::temporary(conn, table)?;
     for event in events {
         for cells in [event.key_before(&table.mapped.key), event.key_after(&table.mapped.key)] {
             if let Some(key) = cells.and_then(|cells| bind_key(table, &cells)) {

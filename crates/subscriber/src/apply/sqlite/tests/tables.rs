@@ -1,7 +1,7 @@
 //! Keys, unique values, missing keys, snapshots, and tables that do not fit.
 
 use rowbridge_schema::config::{ColumnMap, DeletePolicy};
-use rowbridge_schema::wire::KeyRange;
+use rowbridge_schema::wire::{KeyRange, Sweep};
 
 use super::*;
 
@@ -164,14 +164,15 @@ fn a_partial_update_needs_its_row() {
 #[test]
 fn snapshots_prune_their_range_and_clear_their_table() {
     let mut bed = Bed::new("");
-    let mut t = table("t", &["a TEXT", "b INTEGER", "v TEXT"], &[0, 1]);
+    let mut t = table("t", &["a INTEGER", "b INTEGER", "v TEXT"], &[0, 1]);
     t.options = vec!["WITHOUT ROWID".into()];
-    let rows = ["1", "2", "3", "4", "5", "6"].map(|b| insert(&t, &["k", b, "old"]));
+    let rows = ["1", "2", "3", "4", "5", "6"].map(|b| insert(&t, &["7", b, "old"]));
     bed.commit(1, rows.to_vec());
-    let key = |b: &str| vec!["k".to_owned(), b.to_owned()];
+    let key = |b: &str| vec!["7".to_owned(), b.to_owned()];
     let prune = |after: Option<&str>, upto: Option<&str>, skipped: &[&str]| Chunk {
         table: t.id(),
         clear: false,
+        sweep: Some(Sweep::Next),
         prune: Some(KeyRange { after: after.map(key), upto: upto.map(key) }),
         skipped: skipped.iter().map(|b| key(b)).collect(),
         done: false,
@@ -181,26 +182,96 @@ fn snapshots_prune_their_range_and_clear_their_table() {
         2,
         &t,
         prune(Some("1"), Some("5"), &["4"]),
-        vec![read(&t, &["k", "3", "new"])],
+        vec![read(&t, &["7", "3", "new"])],
     );
     assert_eq!(bed.apply(&chunk), Applied::Committed { position: Position::new(1, 2, 1), changes: 1 });
     assert_eq!(bed.rows(rows), ["1|old", "3|new", "4|old", "6|old"]);
     let rest = delivery(Some(Position::new(1, 2, 1))).chunk(3, &t, prune(Some("5"), None, &[]), vec![]);
     bed.apply(&rest);
     assert_eq!(bed.rows(rows), ["1|old", "3|new", "4|old"]);
-    let clear = Chunk { clear: true, prune: None, ..prune(None, None, &[]) };
+    let clear = Chunk { clear: true, sweep: None, prune: None, ..prune(None, None, &[]) };
     bed.apply(&delivery(Some(Position::new(1, 3, 1))).chunk(
         4,
         &t,
         clear,
-        vec![read(&t, &["k", "9", "new"])],
+        vec![read(&t, &["7", "9", "new"])],
     ));
     assert_eq!(bed.rows(rows), ["9|new"]);
-    bed.commit(5, vec![insert(&t, &["k", "10", "x"]), truncate(&t), insert(&t, &["k", "11", "x"])]);
+    bed.commit(5, vec![insert(&t, &["7", "10", "x"]), truncate(&t), insert(&t, &["7", "11", "x"])]);
     assert_eq!(bed.rows(rows), ["11|x"]);
-    let short = Chunk { skipped: vec![vec!["k".into()]], ..prune(None, None, &[]) };
+    let short = Chunk { skipped: vec![vec!["7".into()]], ..prune(None, None, &[]) };
     let bad = delivery(Some(Position::new(1, 5, 3))).chunk(6, &t, short, vec![]);
     assert!(matches!(bed.apply(&bad), Applied::Rejected { .. }));
+}
+
+/// A re-snapshot of a text key, as the source sends it: what was read, skipped, and whether it ends.
+fn ranges(def: &TableDef, sweep: Sweep, skipped: &[&str], done: bool) -> Chunk {
+    let skipped = skipped.iter().map(|key| vec![(*key).to_owned()]).collect();
+    Chunk { table: def.id(), clear: false, sweep: Some(sweep), prune: None, skipped, done }
+}
+
+fn apply_chunk(bed: &mut Bed, at: u64, def: &TableDef, chunk: Chunk, rows: Vec<Change>) {
+    let prev = bed.position();
+    let applied = bed.apply(&delivery(prev).chunk(at, def, chunk, rows));
+    assert!(matches!(applied, Applied::Committed { .. }), "{applied:?}");
+}
+
+const COLLECTIONS: &str = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'rowbridge_keys_%'";
+
+#[test]
+fn a_re_snapshot_removes_what_it_has_not_met() {
+    let mut bed = Bed::new("");
+    let t = table("t", &["k! TEXT", "v TEXT"], &[0]);
+    bed.commit(1, ["a", "B", "c", "d", "gone", "zz"].map(|k| insert(&t, &[k, "old"])).to_vec());
+    let apply = |bed: &mut Bed, at, chunk, rows: &[&str]| {
+        apply_chunk(bed, at, &t, chunk, rows.iter().map(|k| read(&t, &[k, "new"])).collect());
+    };
+    let rows = "SELECT k || '=' || v FROM t ORDER BY k";
+    // One that is given up: what it has met counts for nothing.
+    apply(&mut bed, 2, ranges(&t, Sweep::First, &[], false), &["gone"]);
+    apply(&mut bed, 3, ranges(&t, Sweep::First, &["a"], false), &["c"]);
+    assert_eq!(bed.rows(COLLECTIONS), ["1"]);
+    // The stream goes on between the ranges; a lane that begins anew knows that keys are collected.
+    let (stream, endpoint) = ("shop".parse().unwrap(), "copy".parse().unwrap());
+    bed.lane = bed.runtime.block_on(bed.target.open(&stream, &endpoint)).unwrap();
+    let moved = rekey(&t, &[(0, "d")], &["e", "moved"]);
+    bed.commit(4, vec![insert(&t, &["early", "x"]), delete(&t, &[(0, "c")]), moved]);
+    assert_eq!(bed.rows(rows), ["B=old", "a=old", "e=moved", "early=x", "gone=new", "zz=old"]);
+    // A part of a large transaction that is rolled back notes nothing.
+    let prev = bed.position();
+    let open = delivery(prev).part(Position::new(1, 5, 1), vec![insert(&t, &["zz", "y"])]).open();
+    assert!(matches!(bed.apply(&open), Applied::Staged { .. }));
+    assert_eq!(bed.position(), Some(Position::new(1, 4, 3)));
+    apply(&mut bed, 6, ranges(&t, Sweep::Again, &[], false), &["y"]);
+    apply(&mut bed, 7, ranges(&t, Sweep::Next, &[], true), &["B"]);
+    assert_eq!(bed.rows(rows), ["B=new", "a=old", "e=moved", "early=x", "y=new"]);
+    assert_eq!(bed.rows(COLLECTIONS), ["0"]);
+    // Without a beginning nothing is removed.
+    apply(&mut bed, 8, ranges(&t, Sweep::Next, &[], true), &["z"]);
+    assert_eq!(bed.rows("SELECT count(*) FROM t"), ["6"]);
+}
+
+#[test]
+fn a_re_snapshot_compares_keys_as_the_target_does() {
+    let setup = "CREATE TABLE t(k TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, v);
+                 CREATE TABLE n(k TEXT NOT NULL PRIMARY KEY)";
+    let mut bed = Bed::new(setup);
+    let t = table("t", &["k! TEXT", "v "], &[0]);
+    bed.commit(1, vec![insert(&t, &["Ab", "00"]), insert(&t, &["x", "01"])]);
+    let chunk = ranges(&t, Sweep::First, &["aB"], true);
+    apply_chunk(&mut bed, 2, &t, chunk, vec![]);
+    assert_eq!(bed.rows("SELECT k FROM t"), ["Ab"]);
+    // Numbers at the source, texts here: '10' lies before '9', so that a range says nothing.
+    let n = table("n", &["k INTEGER"], &[0]);
+    bed.commit(3, ["1", "9", "10", "11"].map(|k| insert(&n, &[k])).to_vec());
+    let range = |after: Option<&str>, upto: Option<&str>| {
+        Some(KeyRange { after: after.map(|k| vec![k.into()]), upto: upto.map(|k| vec![k.into()]) })
+    };
+    let first = Chunk { prune: range(None, Some("9")), ..ranges(&n, Sweep::First, &[], false) };
+    apply_chunk(&mut bed, 4, &n, first, vec![read(&n, &["1"]), read(&n, &["9"])]);
+    let last = Chunk { prune: range(Some("9"), None), ..ranges(&n, Sweep::Next, &[], true) };
+    apply_chunk(&mut bed, 5, &n, last, vec![read(&n, &["10"])]);
+    assert_eq!(bed.rows("SELECT k FROM n ORDER BY k"), ["1", "10", "9"]);
 }
 
 #[test]
@@ -283,6 +354,10 @@ fn check_reports_and_teardown_forgets() {
         "CREATE TABLE t(id INTEGER PRIMARY KEY); CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT 1; END",
     );
     bed.commit(1, vec![insert(&table("t", &["id INTEGER"], &[0]), &["1"])]);
+    let named = table("named", &["k! TEXT"], &[0]);
+    let chunk = ranges(&named, Sweep::First, &[], false);
+    apply_chunk(&mut bed, 2, &named, chunk, vec![]);
+    bed.conn().execute_batch("DROP TABLE named").unwrap();
     let report = bed.runtime.block_on(bed.target.check()).unwrap();
     let unfit: Vec<_> = report.iter().filter(|item| !item.fine).map(|item| item.subject).collect();
     assert_eq!(unfit, ["journal mode", "trigger"], "{report:?}");
@@ -294,7 +369,8 @@ fn check_reports_and_teardown_forgets() {
     };
     assert!(teardown("another", true).is_empty());
     let listed = teardown("shop", false);
-    assert_eq!((listed.len(), listed[1].as_str()), (2, "table rowbridge_progress"));
+    assert_eq!((listed.len(), listed[2].as_str()), (3, "table rowbridge_progress"));
+    assert!(listed[1].starts_with("table rowbridge_keys_"), "{listed:?}");
     assert_eq!(teardown("shop", true), listed);
     assert!(teardown("shop", true).is_empty());
     assert_eq!(bed.rows("SELECT name FROM sqlite_schema WHERE type = 'table'"), ["t"]);

@@ -1,11 +1,15 @@
-//! `rowbridge-bench WORKLOAD [--pairs N]`: Rowbridge beside PostgreSQL's own logical replication, the same work on the same
-//! machine in the same run. Prints one line per measurement and a summary; `--json` prints objects.
+//! `rowbridge-bench WORKLOAD [--pairs N]`: Rowbridge beside PostgreSQL's own logical replication, or an SQLite application
+//! with Rowbridge beside one without, the same work on the same machine in the same run. Prints one line per measurement
+//! and a summary.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a measuring program: fail loudly"
 )]
+
+mod snapshot;
+mod sqlite;
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +34,17 @@ fn durable() -> ClusterOptions {
         .set("synchronous_commit", "on")
 }
 
-/// A running replication of table `bench`, by one of the two.
-async fn bridge(system: System) -> Pair {
+/// Durable servers, and nothing between them yet.
+async fn prepare() -> Pair {
     let mut options = PairOptions::postgres();
     options.source = durable();
     options.target = durable();
-    let pair = Pair::prepare(options).await;
+    Pair::prepare(options).await
+}
+
+/// A running replication of table `bench`, by one of the two.
+async fn bridge(system: System) -> Pair {
+    let pair = prepare().await;
     pair.source_execute(TABLE).await;
     pair.target_execute(TABLE).await;
     match system {
@@ -96,13 +105,7 @@ async fn bulk(system: System, rows: i64, per_transaction: i64) -> f64 {
         (loaded - first).as_secs_f64()
     );
     if system == System::Rowbridge {
-        for (name, daemon) in [("publisher", pair.publisher()), ("subscriber", pair.subscriber())] {
-            println!(
-                "  {name}: {:.2} CPU s, peak {} MiB",
-                daemon.cpu_seconds(),
-                daemon.peak_rss_bytes() >> 20
-            );
-        }
+        snapshot::costs(&pair);
     }
     rate
 }
@@ -195,8 +198,24 @@ async fn main() {
                 median(p99s)
             );
         }
+        "snapshot" => {
+            let rows = argument("--rows", 500_000);
+            let mut ratios = Vec::new();
+            for _ in 0..pairs {
+                let native = snapshot::snapshot(System::Native, rows).await;
+                let ours = snapshot::snapshot(System::Rowbridge, rows).await;
+                ratios.push(ours / native);
+            }
+            println!("snapshot: median of Rowbridge / native over {pairs} pairs: {:.2}", median(ratios));
+        }
+        "sqlite" => {
+            let (rate, seconds) = (argument("--rate", 200) as u32, argument("--seconds", 10) as u32);
+            sqlite::sqlite(pairs, argument("--rows", 50_000), rate, seconds).await;
+        }
         _ => {
-            eprintln!("usage: rowbridge-bench bulk|oltp [--pairs N] [--rows N] [--rate N] [--seconds N]");
+            eprintln!(
+                "usage: rowbridge-bench bulk|oltp|snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]"
+            );
             std::process::exit(2);
         }
     }

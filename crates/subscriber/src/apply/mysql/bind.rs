@@ -1,0 +1,205 @@
+//! Finding or making the target of every table that a delivery refers to, before its transaction begins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rowbridge_schema::wire::{Delivery, FailingChange};
+use rowbridge_schema::{Classified as _, Dialect, TableDef, TableId, TableName};
+use tracing::{info, warn};
+
+use super::catalog::{self, Binding, Misfit};
+use super::create;
+use super::error::{Verdict, describe, verdict};
+use super::lane::{MysqlLane, Stop, stop};
+use crate::plan::MappedTable;
+
+/// Table shapes remembered per lane.
+const MAX_BINDINGS: usize = 4096;
+
+/// How long a look at the target's catalog holds. Dropped columns are noticed at once, a type that was narrowed is not.
+const BINDINGS_AGE: Duration = Duration::from_secs(60);
+
+/// Databases that belong to the server.
+pub(super) const SYSTEM: &[&str] = &["mysql", "information_schema", "performance_schema", "sys"];
+
+impl MysqlLane {
+    /// Looks at the target's catalog again at the next delivery.
+    pub(super) fn forget(&mut self) {
+        self.bindings.clear();
+        self.linked = None;
+        self.bound_at = Instant::now();
+    }
+
+    /// Fits every table of the delivery onto the target, making what is missing if that is allowed.
+    pub(super) async fn bind_all(&mut self, delivery: &Delivery<'_>) -> Result<(), Stop> {
+        let first = |id: TableId| {
+            let uses = |block: &&rowbridge_schema::wire::Block<'_>| {
+                block.runs.iter().any(|run| run.table == id)
+                    || block.head.chunk.as_ref().is_some_and(|chunk| chunk.table == id)
+            };
+            delivery.blocks.iter().find(uses).map(|block| block.head.first)
+        };
+        // Shapes of long ago leave with the rest: what is still written is soon read again.
+        let old = self.bound_at.elapsed() > BINDINGS_AGE && self.staged.is_none();
+        if old || self.bindings.len() > MAX_BINDINGS {
+            self.forget();
+        }
+        let mut failing = Vec::new();
+        for (&id, def) in &delivery.tables {
+            if self.bindings.contains_key(&id) {
+                continue;
+            }
+            let Some(position) = first(id) else { continue };
+            match self.bind(def, id).await? {
+                Ok(binding) => {
+                    self.bindings.insert(id, Arc::new(binding));
+                }
+                Err(Misfit { column, reason }) => {
+                    let table = def.name.to_string();
+                    failing.push(FailingChange { position, table, column, key: Vec::new(), reason });
+                }
+            }
+        }
+        failing.sort_by_key(|change| change.position);
+        if failing.is_empty() { Ok(()) } else { Err(Stop::Rejected(failing)) }
+    }
+
+    async fn bind(&mut self, def: &TableDef, id: TableId) -> Result<Result<Binding, Misfit>, Stop> {
+        let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
+        // Where a source of another kind gets its conversions: from here on, everything is of this kind.
+        if def.dialect != Dialect::Mysql {
+            return whole(format!(
+                "changes of a {} source cannot be applied to MySQL by this release; use a {} target",
+                def.dialect, def.dialect
+            ));
+        }
+        let first_time = self.warned.insert(id);
+        let mapping = &self.settings.mapping;
+        let mapped = match mapping.table(def) {
+            Ok(mapped) => mapped,
+            Err(error) => return whole(explain(&error)),
+        };
+        let schema = mapped.target.schema.clone().or_else(|| self.session.database.clone());
+        let Some(schema) = schema else {
+            return whole(format!(
+                "the target has no database for table {}; name one in target.url, or in a [[map]]: to = \"DATABASE.{}\"",
+                mapped.target.name, mapped.target.name
+            ));
+        };
+        let target = TableName::new(schema, &mapped.target.name);
+        let claimed = match self.session.folds_names {
+            true => TableName::new(
+                target.schema.as_deref().unwrap_or_default().to_lowercase(),
+                target.name.to_lowercase(),
+            ),
+            false => target.clone(),
+        };
+        if let Err(error) = mapping.claim(&def.name, &claimed) {
+            return whole(explain(&error));
+        }
+        if first_time && !mapped.unmatched.is_empty() {
+            warn!(table = %def.name, columns = ?mapped.unmatched, "the map names columns that the table does not have");
+        }
+        let is_system = |schema: &str| SYSTEM.contains(&schema.to_lowercase().as_str());
+        if target.schema.as_deref().is_some_and(is_system) {
+            return whole(format!("{target} belongs to the server and cannot be written from a source"));
+        }
+        if target.name.to_lowercase().starts_with("rowbridge_") {
+            return whole(format!("{target} belongs to Rowbridge and cannot be written from a source"));
+        }
+        let found = match self.find(def, &mapped, &target).await? {
+            Ok(found) => found,
+            Err(misfit) => return Ok(Err(misfit)),
+        };
+        let bound = catalog::bind(def, &mapped, &found);
+        if first_time && let Ok(binding) = &bound {
+            remark(&target, binding);
+        }
+        Ok(bound)
+    }
+
+    /// The target's table, which may have to be made.
+    async fn find(
+        &mut self,
+        def: &TableDef,
+        mapped: &MappedTable,
+        target: &TableName,
+    ) -> Result<Result<catalog::TargetTable, Misfit>, Stop> {
+        let doing = "reading the target's catalog";
+        let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
+        if self.linked.is_none() {
+            let linked = catalog::linked_tables(&mut self.session).await.map_err(|e| stop(doing, e))?;
+            self.linked = Some(linked);
+        }
+        let mut found = catalog::load(&mut self.session, target).await.map_err(|e| stop(doing, e))?;
+        if matches!(found, Ok(None)) {
+            let collations = create::collations(&mut self.session, def).await.map_err(|e| stop(doing, e))?;
+            let statements = match create::statements(def, mapped, target, &collations) {
+                Ok(statements) => statements,
+                Err(misfit) => return Ok(Err(misfit)),
+            };
+            if !self.settings.create {
+                return whole(format!(
+                    "table {target} is missing at the target; set target.create = true, or run there: {}",
+                    statements.whole()
+                ));
+            }
+            // In a session of its own: DDL would commit what is open in this one.
+            let mut session = self.settings.connect().await?;
+            match statements.run(&mut session).await {
+                Ok(()) => {}
+                Err((sql, error))
+                    if matches!(error, mysql_async::Error::Server(_))
+                        && verdict(&error) != Verdict::Again =>
+                {
+                    let code = super::error::code(&error).unwrap_or_default();
+                    return whole(format!(
+                        "the target refuses ({}, error {code}): run there: {sql}",
+                        describe(&error).1
+                    ));
+                }
+                Err((_, error)) => return Err(stop("making a table", error)),
+            }
+            info!(
+                table = %target,
+                "made a table at the target: columns and key only, no foreign keys, checks, triggers or other indexes"
+            );
+            found = catalog::load(&mut self.session, target).await.map_err(|e| stop(doing, e))?;
+        }
+        match found {
+            Ok(Some(mut found)) => {
+                let linked = self.linked.iter().flatten();
+                found.linked = linked.clone().any(|name| {
+                    let same = |a: &str, b: &str| self.session.same_name(a, b);
+                    same(&name.name, &found.name.name)
+                        && same(
+                            name.schema.as_deref().unwrap_or_default(),
+                            found.name.schema.as_deref().unwrap_or_default(),
+                        )
+                });
+                Ok(Ok(found))
+            }
+            Ok(None) => whole(format!("table {target} is missing at the target although it was just made")),
+            Err(reason) => whole(reason),
+        }
+    }
+}
+
+/// What is worth a line in the log when a shape is first seen.
+fn remark(target: &TableName, binding: &Binding) {
+    let keyed = !binding.def.key.is_empty();
+    if keyed && binding.force_index.is_empty() {
+        warn!(table = %target, "the target's table has no unique index on the key: applying is slow");
+    }
+    if binding.triggers {
+        warn!(table = %target, "the target's table has triggers, which fire for every row (MySQL cannot switch them off)");
+    }
+    if keyed && binding.linked {
+        info!(table = %target, "foreign keys of the target act on this table: it is applied row by row in source order");
+    }
+}
+
+fn explain(error: &crate::plan::MapError) -> String {
+    let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    format!("{error}{hint}")
+}

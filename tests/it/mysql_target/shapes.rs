@@ -1,0 +1,192 @@
+//! Tables that are made, found, refused; ranges of snapshots; what check and teardown say.
+
+use rowbridge_schema::wire::{KeyRange, Sweep};
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_tables_are_made_as_the_source_has_them() {
+    Bed::each("CREATE TABLE t (x INT)", async |mut bed| {
+        let mut made = table(
+            "made",
+            &[
+                "b int(10) unsigned!",
+                "a varchar(20)@utf8mb4_0900_ai_ci!",
+                "e enum('x','it''s')",
+                "ts timestamp!",
+                "g int(11)",
+            ],
+            &[1, 0],
+        );
+        made.columns[4].generated = Some("`b` + 1".into());
+        let row = ["7", "Ada", "it's", "2024-01-01 00:00:00+00"];
+        bed.commit(1, vec![insert(&made, &row)]).await;
+        assert_eq!(bed.rows("SELECT b, a, e, ts, g FROM made").await, ["7|Ada|it's|2024-01-01 00:00:00|8"]);
+        let key = "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_NAME = 'made' AND
+            TABLE_SCHEMA = 'app' AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX";
+        assert_eq!(bed.rows(key).await, ["a", "b"]);
+        // A column that the server would set by itself is as it was.
+        bed.commit(2, vec![partial(&made, &[], &[(0, "7"), (1, "Ada"), (2, "x")])]).await;
+        assert_eq!(bed.rows("SELECT e, ts FROM made").await, ["x|2024-01-01 00:00:00"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_written_says_what_to_run() {
+    let setup = "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE isam (id INT PRIMARY KEY) ENGINE = MyISAM;
+        CREATE VIEW v AS SELECT * FROM t; CREATE TABLE short (id INT PRIMARY KEY)";
+    let mut bed = Bed::with(ServerOptions::default(), setup, &[], false).await;
+    let one = |name: &str| table(name, &["id int(11)!", "v int(11)"], &[0]);
+    let mut reason = async |def: &TableDef| bed.refused(1, vec![insert(def, &["1", "1"])]).await.reason;
+    let missing = reason(&one("nowhere")).await;
+    assert!(
+        missing.contains("CREATE TABLE IF NOT EXISTS `app`.`nowhere` (`id` int(11) NOT NULL"),
+        "{missing}"
+    );
+    assert!(reason(&one("isam")).await.contains("ALTER TABLE `app`.`isam` ENGINE = InnoDB"));
+    assert!(reason(&one("v")).await.contains("no table but a view"));
+    assert!(reason(&one("short")).await.contains("ALTER TABLE `app`.`short` ADD COLUMN `v` int(11)"));
+    assert!(reason(&one("rowbridge_progress")).await.contains("belongs to Rowbridge"));
+    let mut postgres = one("t");
+    postgres.dialect = Dialect::Postgres;
+    assert!(reason(&postgres).await.contains("postgres source cannot be applied"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changes_meanwhile_is_looked_at_again() {
+    Bed::each("CREATE TABLE t (id INT PRIMARY KEY, v INT)", async |mut bed| {
+        let old = table("t", &["id int(11)!", "v int(11)"], &[0]);
+        bed.commit(1, vec![insert(&old, &["1", "1"])]).await;
+        bed.run("ALTER TABLE t CHANGE v w INT, ADD UNIQUE (w)").await;
+        assert!(bed.refused(2, vec![insert(&old, &["2", "2"])]).await.reason.contains("ADD COLUMN `v`"));
+        let new = table("t", &["id int(11)!", "w int(11)"], &[0]);
+        bed.commit(2, vec![insert(&new, &["2", "2"])]).await;
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, ["1|1", "2|2"]);
+    })
+    .await;
+}
+
+fn range(def: &TableDef, after: Option<&str>, upto: Option<&str>) -> Chunk {
+    let key = |text: &str| vec![text.to_owned()];
+    Chunk {
+        table: def.id(),
+        clear: false,
+        sweep: Some(Sweep::Next),
+        prune: Some(KeyRange { after: after.map(key), upto: upto.map(key) }),
+        skipped: vec![],
+        done: upto.is_none(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_removes_what_was_deleted_meanwhile() {
+    Bed::each("CREATE TABLE t (id INT PRIMARY KEY, v INT)", async |mut bed| {
+        let t = table("t", &["id int(11)!", "v int(11)"], &[0]);
+        let ids: Vec<String> = (1..=9).map(|i| i.to_string()).collect();
+        bed.commit(1, ids.iter().map(|id| insert(&t, &[id, "0"])).collect()).await;
+        let mut chunk = range(&t, Some("2"), Some("6"));
+        chunk.skipped = vec![vec!["5".into()]];
+        let rows = vec![read(&t, &["3", "1"]), read(&t, &["6", "1"])];
+        let prev = bed.position().await;
+        let applied = bed.apply(&delivery(prev).chunk(2, chunk, &t, rows)).await;
+        assert!(matches!(applied, Applied::Committed { changes: 2, .. }), "{applied:?}");
+        assert_eq!(
+            bed.rows("SELECT * FROM t ORDER BY 1").await,
+            ["1|0", "2|0", "3|1", "5|0", "6|1", "7|0", "8|0", "9|0"]
+        );
+        let prev = bed.position().await;
+        bed.apply(&delivery(prev).chunk(3, range(&t, Some("6"), None), &t, vec![])).await;
+        assert_eq!(bed.rows("SELECT COUNT(*), MAX(id) FROM t").await, ["5|6"]);
+
+        // Two columns, where the range ends within the first.
+        let p = table("p", &["a int(11)!", "b varchar(9)@utf8mb4_general_ci!"], &[0, 1]);
+        let rows = ["1 a", "1 b", "1 c", "2 a", "2 b"].map(|row| row.split_once(' ').unwrap());
+        bed.commit(4, rows.iter().map(|(a, b)| insert(&p, &[a, b])).collect()).await;
+        let mut chunk = range(&p, None, None);
+        let key = |a: &str, b: &str| Some(vec![a.to_owned(), b.to_owned()]);
+        chunk.prune = Some(KeyRange { after: key("1", "a"), upto: key("2", "a") });
+        let prev = bed.position().await;
+        bed.apply(&delivery(prev).chunk(5, chunk, &p, vec![read(&p, &["1", "c"])])).await;
+        assert_eq!(bed.rows("SELECT * FROM p ORDER BY 1, 2").await, ["1|a", "1|c", "2|b"]);
+    })
+    .await;
+}
+
+/// Where ranges say nothing, keys are collected from the first chunk to the last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_in_another_order_collects_keys() {
+    Bed::each("CREATE TABLE t (k VARCHAR(9) COLLATE utf8mb4_bin PRIMARY KEY, v INT)", async |mut bed| {
+        let t = table("t", &["k varchar(9)@utf8mb4_general_ci!", "v int(11)"], &[0]);
+        bed.commit(1, ["a", "b", "c", "d", "e"].iter().map(|k| insert(&t, &[k, "0"])).collect()).await;
+        let sweep = |sweep: Sweep, done: bool| Chunk { sweep: Some(sweep), done, ..range(&t, None, None) };
+        let prev = bed.position().await;
+        let mut first = sweep(Sweep::First, false);
+        first.skipped = vec![vec!["e".into()]];
+        bed.apply(&delivery(prev).chunk(2, first, &t, vec![read(&t, &["a", "1"])])).await;
+        let tables =
+            "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'app' AND TABLE_NAME LIKE
+            'rowbridge\\_keys%'";
+        assert_eq!(bed.rows(tables).await, ["1"]);
+        bed.commit(3, vec![insert(&t, &["n", "2"]), update(&t, &["b", "2"]), delete(&t, &[(0, "c")])]).await;
+        // Another process goes on.
+        bed.lane = lane(&bed.target).await;
+        bed.commit(4, vec![insert(&t, &["m", "2"])]).await;
+        let prev = bed.position().await;
+        bed.apply(&delivery(prev).chunk(5, sweep(Sweep::Next, true), &t, vec![])).await;
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, ["a|1", "b|2", "e|0", "m|2", "n|2"]);
+        assert_eq!(bed.rows(tables).await, ["0"]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_is_missing_and_teardown_takes_what_is_ours() {
+    let setup = "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE isam (id INT) ENGINE = MyISAM;
+        CREATE TRIGGER watch AFTER INSERT ON t FOR EACH ROW SET @x = 1";
+    let mut bed = Bed::new(setup).await;
+    let t = table("t", &["id int(11)!"], &[0]);
+    bed.commit(1, vec![insert(&t, &["1"])]).await;
+    let found = bed.target.check().await.unwrap();
+    let faults: Vec<&str> = found.iter().filter(|item| !item.fine).map(|item| item.subject).collect();
+    assert_eq!(faults, ["max_allowed_packet", "engine", "trigger"], "{found:#?}");
+
+    bed.server.create_user("reader", "pw", &["SELECT ON app.*"]).await;
+    let reader = target(&bed.server.url_of("reader", "pw", "app"), &[], true);
+    let found = reader.check().await.unwrap();
+    let fix = |subject: &str| found.iter().find(|item| item.subject == subject).unwrap().fix.clone();
+    assert_eq!(
+        fix("writing rows").as_deref(),
+        Some("GRANT INSERT, UPDATE, DELETE ON `app`.* TO 'reader'@'%'")
+    );
+    assert_eq!(fix("making tables").as_deref(), Some("GRANT CREATE ON `app`.* TO 'reader'@'%'"));
+    let wrong = target(&bed.server.url_of("reader", "wrong", "app"), &[], true);
+    assert!(matches!(wrong.check().await, Err(MysqlError::Login { .. })));
+
+    let streams = ["shop".parse().unwrap()];
+    let listed = bed.target.teardown(&streams, false).await.unwrap();
+    assert_eq!(listed, ["progress of stream shop, endpoint copy", "table `app`.`rowbridge_progress`"]);
+    bed.target.teardown(&["other".parse().unwrap()], true).await.unwrap();
+    assert_eq!(bed.rows("SELECT stream FROM rowbridge_progress").await, ["shop"]);
+    bed.target.teardown(&streams, true).await.unwrap();
+    assert_eq!(bed.target.teardown(&streams, true).await.unwrap(), [""; 0]);
+    assert_eq!(bed.rows("SELECT id FROM t").await, ["1"]);
+}
+
+/// The least that docs/roles.md grants is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_the_documented_privileges_can_do_all() {
+    Bed::each("CREATE TABLE t (id INT PRIMARY KEY)", async |bed| {
+        let grants = ["SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON app.*"];
+        bed.server.create_user("rowbridge", "pw", &grants).await;
+        let mut bed = Bed { target: target(&bed.server.url_of("rowbridge", "pw", "app"), &[], true), ..bed };
+        bed.lane = lane(&bed.target).await;
+        let made = table("made", &["id int(11)!", "u int(11)"], &[0]);
+        bed.commit(1, vec![insert(&made, &["1", "1"]), insert(&made, &["2", "2"])]).await;
+        bed.commit(2, vec![truncate(&made), insert(&made, &["3", "3"])]).await;
+        let faults: Vec<_> =
+            bed.target.check().await.unwrap().into_iter().filter(|item| !item.fine).collect();
+        assert!(faults.iter().all(|item| item.subject == "max_allowed_packet"), "{faults:#?}");
+    })
+    .await;
+}
