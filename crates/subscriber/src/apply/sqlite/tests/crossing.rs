@@ -128,8 +128,9 @@ fn several_failing_changes_are_named_and_what_is_there_already_is_not_looked_at(
     let keys: Vec<_> = failing.iter().map(|change| change.key.join(",")).collect();
     assert_eq!(keys, ["id=2", "id=4"]);
     // A replay of what is committed, whatever it holds, is none of our business.
-    let replay =
-        delivery(None).block(1, vec![insert(&t, &["1", "NaN"])]).block(2, vec![insert(&t, &["2", "0.5"])]);
+    let replay = delivery(Some(Position::ZERO))
+        .block(1, vec![insert(&t, &["1", "NaN"])])
+        .block(2, vec![insert(&t, &["2", "0.5"])]);
     let position = Position::new(1, 2, 1);
     assert_eq!(bed.apply(&replay), Applied::Committed { position, changes: 1 });
     assert_eq!(bed.rows("SELECT * FROM v"), ["1|r:0.5", "2|r:0.5"]);
