@@ -158,7 +158,7 @@ const FAMILY: &str = "CREATE TABLE parent (id INT PRIMARY KEY, v INT);
     CREATE TABLE t (id INT PRIMARY KEY, parent INT, v INT,
         FOREIGN KEY (parent) REFERENCES parent (id) ON DELETE CASCADE ON UPDATE CASCADE);
     CREATE TABLE loose (id INT PRIMARY KEY, parent INT,
-        FOREIGN KEY (parent) REFERENCES parent (id) ON DELETE SET NULL)";
+        FOREIGN KEY (parent) REFERENCES parent (id) ON DELETE SET NULL ON UPDATE CASCADE)";
 
 /// MariaDB, and MySQL before 9.6, log the change of the parent only.
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Every type by its canonical text, with extremes, and what a target cannot hold.
 
+use rowbridge_tests::mariadb::Product;
+
 use super::*;
 
 /// Name, type, texts, and how the server is asked for the value so that nothing is lost.
@@ -152,11 +154,17 @@ async fn floats_keep_their_bits() {
         let ids: Vec<String> = (0..8).map(|i| i.to_string()).collect();
         let rows = (0..8).map(|i| insert(&t, &[&ids[i], singles[i], doubles[i]])).collect();
         bed.commit(1, rows).await;
+        // MariaDB has no -0 in a table, however it is written.
+        let same = |found: f64, sent: f64| {
+            let zero = bed.server.product() == Product::MariaDb && sent == 0.0 && found == 0.0;
+            zero || found.to_bits() == sent.to_bits()
+        };
         // The binary protocol sends the bits.
         let found: Vec<(f32, f64)> = bed.conn.exec("SELECT f, d FROM f ORDER BY id", ()).await.unwrap();
         for (i, (single, double)) in found.into_iter().enumerate() {
-            assert_eq!(single.to_bits(), singles[i].parse::<f32>().unwrap().to_bits(), "{}", singles[i]);
-            assert_eq!(double.to_bits(), doubles[i].parse::<f64>().unwrap().to_bits(), "{}", doubles[i]);
+            let sent = singles[i].parse::<f32>().unwrap();
+            assert!(same(single.into(), sent.into()), "{} came as {single}", singles[i]);
+            assert!(same(double, doubles[i].parse().unwrap()), "{} came as {double}", doubles[i]);
         }
         let bare = table("g", &["f float", "d double"], &[]);
         let rows = (0..8).map(|i| insert(&bare, &[singles[i], doubles[i]])).collect();
