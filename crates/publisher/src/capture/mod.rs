@@ -71,7 +71,7 @@ pub enum Captured {
 pub struct Retained {
     /// All of it. A long transaction at the source holds it too.
     pub bytes: u64,
-    /// What lies behind our last confirmation.
+    /// What lies behind our last confirmation: all that a slow endpoint can be blamed for.
     pub unconfirmed: u64,
 }
 

@@ -327,15 +327,13 @@ where
         };
         self.metrics.retained(retained.bytes);
         let Some(pressure) = &mut self.pressure else { return Ok(()) };
-        let held = match self.confirm {
-            _ if paused => retained.bytes,
-            ConfirmPolicy::Delivered => retained.unconfirmed,
-            // Everything captured is confirmed: what is held, a long transaction or capture itself holds.
-            ConfirmPolicy::Journaled => 0,
-        };
-        let bound = pressure.bound();
-        if pressure.rises(held, retained, Instant::now()) {
-            let reason = format!("the source held {held} bytes of its log, source.max_retained is {bound}");
+        // With `journaled` everything captured is confirmed: what is held otherwise, capture itself holds.
+        let waiting = paused || self.confirm == ConfirmPolicy::Delivered;
+        let (held, bound) = (retained.unconfirmed, pressure.bound());
+        if pressure.rises(held, waiting, Instant::now()) {
+            let reason = format!(
+                "the source held {held} bytes of its log for endpoints, source.max_retained is {bound}"
+            );
             if self.lanes.detach_slowest(&reason)?.is_none() {
                 tracing::warn!(
                     held,
@@ -417,6 +415,7 @@ where
         let room = journal.room();
         tokio::pin!(room);
         let mut alive = tokio::time::interval(PAUSED_INTERVAL);
+        let since = Instant::now();
         loop {
             let wake = tokio::select! {
                 biased; // 1 stop, 2 go on, 3 keep the source's connection alive
@@ -430,7 +429,10 @@ where
                 _ => {
                     self.confirm().await?;
                     self.capture.keep_alive().await.map_err(PumpError::Capture)?;
-                    self.bound_source(true).await?;
+                    // A moment's pause says nothing of anybody.
+                    if since.elapsed() >= PAUSED_INTERVAL {
+                        self.bound_source(true).await?;
+                    }
                 }
             }
         }

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use rowbridge_schema::{EndpointName, Position, TablePatterns};
 
-use crate::capture::Retained;
 use crate::state::StateError;
 
-/// How long a detached endpoint's absence may take to show before the next slowest one is detached too.
+/// How long nothing may move beyond the bound before the next slowest endpoint is detached too.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who carries changes on from the journal, as the pump sees it.
@@ -29,43 +28,55 @@ pub trait Roster: Send + Sync {
     fn attach(&self, endpoint: &EndpointName, from: Position) -> Result<(), StateError>;
 }
 
-/// Decides when to detach. The source lets its log go only some time after an endpoint was detached, and what is left may
-/// just be catching up: the next one goes only if the log grows on or nothing moves at all.
+/// Decides when to detach, by what is unconfirmed at the source. Only that is the endpoints' doing: a long transaction and
+/// the server's own pace hold more.
+///
+/// The bound is passed once. Afterwards, and where a start finds it passed, somebody may just be catching up: then an
+/// endpoint goes only if the log grows on or nothing moves at all.
 #[derive(Debug)]
 pub(super) struct Pressure {
     bound: u64,
-    /// The last endpoint was detached, or something moved since, and what was unconfirmed then.
-    last: Option<(Instant, u64)>,
+    /// Something was measured already.
+    seen: bool,
+    /// Since when the log did not shrink, and how much was unconfirmed then; only beyond the bound.
+    over: Option<(Instant, u64)>,
 }
 
 impl Pressure {
     pub(super) fn new(bound: u64) -> Self {
-        Self { bound, last: None }
+        Self { bound, seen: false, over: None }
     }
 
     pub(super) fn bound(&self) -> u64 {
         self.bound
     }
 
-    /// Whether the slowest endpoint must be detached now. `held` is what of the log is held by slow endpoints.
-    pub(super) fn rises(&mut self, held: u64, retained: Retained, now: Instant) -> bool {
-        if held <= self.bound {
-            self.last = None;
+    /// Whether the slowest endpoint must be detached now. `waiting` says that the source waits for endpoints.
+    pub(super) fn rises(&mut self, unconfirmed: u64, waiting: bool, now: Instant) -> bool {
+        let first = !std::mem::replace(&mut self.seen, true);
+        if unconfirmed <= self.bound {
+            self.over = None;
             return false;
         }
-        let unconfirmed = retained.unconfirmed;
-        match self.last {
-            None => {}
-            Some((_, before)) if unconfirmed < before => {
-                self.last = Some((now, unconfirmed));
-                return false;
-            }
-            Some((_, before)) if unconfirmed > before.saturating_add(self.bound / 10) => {}
-            Some((at, _)) if now.duration_since(at) >= PATIENCE => {}
-            Some(_) => return false,
+        let Some((since, before)) = self.over else {
+            self.over = Some((now, unconfirmed));
+            return waiting && !first;
+        };
+        if unconfirmed < before {
+            self.over = Some((now, unconfirmed));
+            return false;
         }
-        self.last = Some((now, unconfirmed));
-        true
+        if !waiting {
+            // Capture moves; what comes in faster than it goes out counts all the same.
+            self.over = Some((now, before));
+            return false;
+        }
+        let grown = unconfirmed > before.saturating_add(self.bound / 10);
+        let rises = grown || now.duration_since(since) >= PATIENCE;
+        if rises {
+            self.over = Some((now, unconfirmed));
+        }
+        rises
     }
 }
 
@@ -77,10 +88,7 @@ mod tests {
     fn one_endpoint_goes_at_a_time() {
         let start = Instant::now();
         let mut pressure = Pressure::new(1000);
-        let mut at = |seconds: u64, bytes: u64| {
-            let retained = Retained { bytes, unconfirmed: bytes };
-            pressure.rises(bytes, retained, start + Duration::from_secs(seconds))
-        };
+        let mut at = |seconds: u64, bytes| pressure.rises(bytes, true, start + Duration::from_secs(seconds));
         assert!(!at(0, 900) && !at(1, 1000));
         assert!(at(2, 1001));
         // The log stays for a while, though nobody is slow any more.
@@ -93,5 +101,21 @@ mod tests {
         // It is over, and begins again.
         assert!(!at(25, 800));
         assert!(at(26, 1001));
+    }
+
+    #[test]
+    fn who_catches_up_is_left_alone() {
+        let start = Instant::now();
+        let mut pressure = Pressure::new(1000);
+        let mut at =
+            |seconds, bytes, waiting| pressure.rises(bytes, waiting, start + Duration::from_secs(seconds));
+        // After a long absence, with and without a full journal.
+        assert!(!at(0, 5000, true) && !at(5, 4900, false) && !at(60, 4000, false));
+        assert!(!at(61, 3900, true) && !at(62, 3900, true) && !at(70, 3000, true));
+        assert!(!at(79, 3000, true) && at(80, 3000, true));
+        // What is held without any endpoint's doing.
+        assert!(!at(90, 9000, false) && !at(200, 9000, false));
+        // Until there is one.
+        assert!(at(201, 9000, true) && !at(202, 9000, true) && at(211, 9000, true));
     }
 }
