@@ -339,3 +339,27 @@ async fn stopped_daemons_end_in_order_and_lose_nothing() {
     pair.wait_equal(&TABLES).await;
     pair.wait_publisher().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_without_key_that_change_before_they_are_sent() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(
+        "CREATE TABLE loose (id bigint, v text); ALTER TABLE loose REPLICA IDENTITY FULL; \
+         INSERT INTO loose SELECT i, 'row ' || i FROM generate_series(1, 300) i; \
+         CREATE TABLE held (id bigint PRIMARY KEY)",
+    )
+    .await;
+    pair.publisher().start();
+    wait::until("the slot", DEADLINE, || async {
+        let sql = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{SLOT}' AND active");
+        let found: i64 = pair.source().await.query_one(&sql, &[]).await.unwrap().get(0);
+        if found == 1 { Ok(()) } else { Err("it is not there".to_owned()) }
+    })
+    .await;
+    // Without a subscriber the first handshake waits, and with it every row: all of this comes before them.
+    pair.source_execute("UPDATE loose SET v = 'early' WHERE id % 3 = 0; DELETE FROM loose WHERE id % 5 = 0")
+        .await;
+    pair.subscriber().start();
+    pair.source_execute("UPDATE loose SET v = 'late' WHERE id % 7 = 0").await;
+    pair.wait_equal(&["public.loose", "public.held"]).await;
+}

@@ -385,7 +385,7 @@ mod tests {
     fn refusals() {
         use DatabaseUrlError as E;
         for (text, error) in [
-            ("mysql://u@h/d", E::Scheme),
+            ("oracle://u@h/d", E::Scheme),
             ("postgres:u@h/d", E::Scheme),
             ("", E::Scheme),
             ("postgres://h/d", E::UserMissing),

@@ -268,7 +268,8 @@ impl Transaction {
             op,
             old: &self.old,
             new: &self.new,
-            maybe_missing: partial && watched && op == Op::Update,
+            // A table without key is cleared when its rows are sent, so that what happened to them before does not count.
+            maybe_missing: (partial || shape.def.key.is_empty()) && watched && op == Op::Update,
         };
         let (old, new) = (&self.old, &self.new);
         self.writer.row(kind, self.ordinal, |row| {

@@ -110,7 +110,8 @@ impl Transaction {
             op,
             old: old_columns,
             new: &self.present,
-            maybe_missing: partial && relation.watched,
+            // A table without key is cleared when its rows are sent, so that what happened to them before does not count.
+            maybe_missing: (partial || relation.def.key.is_empty()) && relation.watched,
         };
         self.writer.row(kind, self.ordinal, |row| {
             if let Some(old) = old {
