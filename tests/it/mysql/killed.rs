@@ -29,7 +29,7 @@ impl Copy {
         let body = request.inflated();
         let delivery = parse_delivery(&body).unwrap();
         let head = &delivery.head;
-        if head.to.is_some() && head.prev > self.position {
+        if head.to.is_some() && head.prev > self.position.or(Some(Position::ZERO)) {
             return self.answer(request, head, 409, AnswerStatus::Gap);
         }
         for block in &delivery.blocks {
