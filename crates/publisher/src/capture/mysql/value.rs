@@ -751,7 +751,7 @@ mod tests {
         is(Decode::Time(0), &[0x4b, 0x91, 0x05], "-838:59:59");
         is(Decode::Time(0), &[0xb4, 0x6e, 0xfb], "838:59:59");
         is(Decode::Time(6), &[0x7f, 0xff, 0xff, 0xff, 0xff, 0xff], "-00:00:00.000001");
-        is(Decode::Time(2), &[0x7f, 0xff, 0xff], "-00:00:00.01");
+        is(Decode::Time(2), &[0x7f, 0xff, 0xff, 0xff], "-00:00:00.01");
         is(Decode::OldTime, &[0xff, 0xff, 0xff], "-00:00:01");
         is(Decode::OldDateTime, &20240131235959u64.to_le_bytes(), "2024-01-31 23:59:59");
     }
