@@ -92,6 +92,9 @@ pub(super) fn parse(event: u8, data: &[u8]) -> Result<Rows<'_>, Broken> {
         Op::Update => (first, bitmap(&mut bytes, width)?),
         _ => (first, vec![]),
     };
+    if !before.iter().chain(&after).any(|present| *present) {
+        return Err(Broken("its rows have no columns"));
+    }
     let body = if compressed { Cow::Owned(inflate(bytes.0)?) } else { Cow::Borrowed(bytes.0) };
     Ok(Rows { op, width, before, after, body })
 }

@@ -101,8 +101,16 @@ impl From<Broken> for RowError {
     }
 }
 
+fn fits(rows: &Rows<'_>, shape: &Shape) -> Result<(), Broken> {
+    match rows.width == shape.decode.len() {
+        true => Ok(()),
+        false => Err(Broken("its rows have another width than their table map")),
+    }
+}
+
 /// Reads the rows once without keeping them, so that the converter knows what the server must convert.
 pub(super) fn look(rows: &Rows<'_>, shape: &Shape, converted: &mut Converted) -> Result<(), RowError> {
+    fits(rows, shape)?;
     let mut image = Image::default();
     let mut bytes = Bytes(&rows.body);
     while !bytes.is_empty() {
@@ -187,9 +195,7 @@ impl Transaction {
         watched: bool,
         converted: &mut Converted,
     ) -> Result<(), RowError> {
-        if rows.width != shape.decode.len() {
-            return Err(Broken("its rows have another width than their table map").into());
-        }
+        fits(rows, shape)?;
         let table_index = self.table(shape);
         let mut bytes = Bytes(&rows.body);
         let (mut before, mut after) = (std::mem::take(&mut self.before), std::mem::take(&mut self.after));
