@@ -29,7 +29,12 @@ impl Copy {
         let body = request.inflated();
         let delivery = parse_delivery(&body).unwrap();
         let head = &delivery.head;
-        if head.to.is_some() && head.prev > self.position.or(Some(Position::ZERO)) {
+        // A lane that was never heard of begins with null or zero.
+        let joins_on = match self.position {
+            Some(position) => head.to.is_none() || head.prev.is_some_and(|prev| prev <= position),
+            None => head.to.is_some() && head.prev.is_none_or(|prev| prev == Position::ZERO),
+        };
+        if !joins_on {
             return self.answer(request, head, 409, AnswerStatus::Gap);
         }
         for block in &delivery.blocks {

@@ -30,7 +30,6 @@ const MAX_FETCH: usize = 20_000;
 /// How often a read begins anew because the table's definition changed under it.
 const MAX_TRIES: usize = 5;
 
-const ER_NO_SUCH_TABLE: u16 = 1146;
 /// Table definition has changed, please retry transaction.
 const ER_TABLE_DEF_CHANGED: u16 = 1412;
 
@@ -310,7 +309,7 @@ async fn hold(
 ) -> Result<Option<CatalogTable>, MysqlError> {
     let sql = format!("SELECT 1 FROM {} LIMIT 0", backticked_table(name));
     match session.conn.query_drop(sql).await {
-        Err(Error::Server(error)) if error.code == ER_NO_SUCH_TABLE => return Ok(None),
+        Err(Error::Server(error)) if moment::GONE.contains(&error.code) => return Ok(None),
         held => held.map_err(MysqlError::query("read a snapshot"))?,
     }
     let mut catalog = catalog::load(&mut session.conn, &session.server, patterns, Some(name)).await?;

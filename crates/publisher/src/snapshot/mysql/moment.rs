@@ -34,7 +34,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(250);
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
 const ER_DBACCESS_DENIED: u16 = 1044;
-const ER_NO_SUCH_TABLE: u16 = 1146;
+/// Its database is gone, or the table is.
+pub(super) const GONE: [u16; 2] = [1049, 1146];
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
 /// How a read's moment is known.
@@ -130,7 +131,7 @@ pub(super) async fn lock(session: &mut Session, table: &TableName) -> Result<boo
     loop {
         match conn.query_drop(&sql).await {
             Ok(()) => return Ok(true),
-            Err(Error::Server(error)) if error.code == ER_NO_SUCH_TABLE => return Ok(false),
+            Err(Error::Server(error)) if GONE.contains(&error.code) => return Ok(false),
             Err(Error::Server(error)) if error.code == ER_DBACCESS_DENIED => {
                 let database = backticked(table.schema.as_deref().unwrap_or_default());
                 return Err(MysqlError::NotReady {
