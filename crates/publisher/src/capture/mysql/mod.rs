@@ -421,10 +421,12 @@ impl Capture for MysqlCapture {
         Resume(Arc::from(position.to_string()))
     }
 
-    /// A transaction stands at its start in the log, one that comes later at the resume point or behind it.
+    /// A transaction stands at its start in the log: one that comes later at the resume point or behind it. What is placed
+    /// here, existing rows for one, stands right before that.
     fn reached_by(&self, resume: &Resume) -> Position {
         let point = ResumePoint::parse(self.server.is_mariadb(), &resume.0);
-        let offset = point.map_or(Offset { file: 0, at: 0 }, |point| setup::offset(&point));
+        let mut offset = point.map_or(Offset { file: 0, at: 0 }, |point| setup::offset(&point));
+        offset.at = offset.at.saturating_sub(1);
         Position { epoch: self.epoch, offset, ordinal: 0 }
     }
 
