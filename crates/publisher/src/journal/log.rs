@@ -153,6 +153,7 @@ impl SegmentJournal {
             appended: watch::Sender::new(()),
             synced: watch::Sender::new(()),
             room: watch::Sender::new(()),
+            short: watch::Sender::new(false),
             durable,
             trimming: Mutex::new(()),
         });
@@ -206,8 +207,9 @@ impl SegmentJournal {
     }
 
     fn disk_full(&self, path: &Path) -> JournalError {
-        let mut state = self.shared.state();
-        state.shortage = Some(Shortage::Disk { removed: state.removed });
+        let state = self.shared.state();
+        let removed = state.removed;
+        self.shared.set_shortage(state, Some(Shortage::Disk { removed }));
         JournalError::DiskFull { path: path.to_owned() }
     }
 
@@ -226,12 +228,13 @@ impl SegmentJournal {
             return Ok(());
         }
         self.trim(Trim::For { need });
-        let mut state = self.shared.state();
+        let state = self.shared.state();
         if state.fits(need, max_bytes) {
             return Ok(());
         }
-        state.shortage = Some(Shortage::Bound { need });
-        Err(JournalError::Full { bytes: state.total_bytes(), max_bytes })
+        let bytes = state.total_bytes();
+        self.shared.set_shortage(state, Some(Shortage::Bound { need }));
+        Err(JournalError::Full { bytes, max_bytes })
     }
 
     /// Closes the segment that is written to and begins the next. Waits until the old one is on disk, so that only the
@@ -354,12 +357,12 @@ impl Journal for SegmentJournal {
             if block.resume.is_some() {
                 state.resume.clone_from(&block.resume);
             }
-            state.shortage = None;
             if is_chunk {
                 state.chunk_end = end;
             }
             state.tail.push(at, end, block);
             state.advance_visible();
+            self.shared.set_shortage(state, None);
         }
         self.shared.work.notify_all();
         self.shared.appended.send_replace(());
@@ -409,6 +412,10 @@ impl Journal for SegmentJournal {
 
     async fn room(&self) {
         self.shared.room().await;
+    }
+
+    fn short(&self) -> watch::Receiver<bool> {
+        self.shared.short.subscribe()
     }
 
     fn reader(&self, after: Position) -> Result<SegmentReader, JournalError> {

@@ -122,6 +122,9 @@ pub trait Journal: Send + Sync + 'static {
     /// Resolves when an append that failed with `Full` or `DiskFull` may succeed.
     fn room(&self) -> impl Future<Output = ()> + Send;
 
+    /// Whether capture waits for room: the last append failed with `Full` or `DiskFull`.
+    fn short(&self) -> watch::Receiver<bool>;
+
     /// A reader whose first block ends after `after`.
     ///
     /// # Errors

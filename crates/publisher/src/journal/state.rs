@@ -231,6 +231,8 @@ pub(super) struct Shared {
     pub(super) synced: watch::Sender<()>,
     /// Wakes who waits for room.
     pub(super) room: watch::Sender<()>,
+    /// Whether the last append found no room.
+    pub(super) short: watch::Sender<bool>,
     pub(super) durable: watch::Receiver<Durable>,
     /// Held while files are removed, so that they go in order although the state is not locked meanwhile.
     pub(super) trimming: Mutex<()>,
@@ -269,6 +271,14 @@ impl Shared {
         state.lanes = Some(lanes.to_vec());
         state.forget_foreign_lanes();
         self.after_release(state);
+    }
+
+    /// What an append found out about the room there is. Readers that hold a journal back for nothing are told.
+    pub(super) fn set_shortage(&self, mut state: MutexGuard<'_, State>, shortage: Option<Shortage>) {
+        state.shortage = shortage;
+        drop(state);
+        let short = shortage.is_some();
+        self.short.send_if_modified(|known| std::mem::replace(known, short) != short);
     }
 
     fn after_release(&self, mut state: MutexGuard<'_, State>) {

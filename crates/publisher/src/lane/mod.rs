@@ -74,6 +74,8 @@ pub struct Lane<J: Journal> {
     sent: Option<Position>,
     /// When an idle lane speaks up.
     idle_at: Instant,
+    /// Capture waits for room in the journal.
+    short: watch::Receiver<bool>,
     /// A reason to halt that a successful handshake does not disprove.
     stuck: bool,
 }
@@ -114,6 +116,7 @@ impl<J: Journal> Lane<J> {
         metrics.state(&LaneState::LABELS, LaneState::Starting.label());
         let mut lane = Self {
             current: Some(Arc::new(Delivery::handshake(&common))),
+            short: journal.short(),
             journal,
             config,
             common,
@@ -151,7 +154,12 @@ impl<J: Journal> Lane<J> {
             let waiting = self.current.is_some() && !flying;
             let may_collect = self.next.is_none() && self.batcher.as_ref().is_some_and(|b| !b.is_closed());
             let may_idle = self.current.is_none() && !self.batcher.as_ref().is_some_and(Batcher::is_open);
-            let Self { flight, orders, orders_open, batcher, due, idle_at, .. } = &mut self;
+            let skipped = self
+                .batcher
+                .as_ref()
+                .map(Batcher::chain)
+                .is_some_and(|chain| Some(chain.scanned) > chain.prev);
+            let Self { flight, orders, orders_open, batcher, due, idle_at, short, .. } = &mut self;
             let event = tokio::select! {
                 biased;
                 // 1. A stop goes before everything.
@@ -167,7 +175,10 @@ impl<J: Journal> Lane<J> {
                 () = moment(*due), if waiting => Event::Due,
                 // 5. Before new blocks, so that a stream of which nothing is for us cannot keep the position back.
                 () = moment(*idle_at), if may_idle => Event::Idle,
-                // 6. Blocks for the next delivery.
+                // 6. What was looked at and is not for us is held until the target stands behind it: not while capture
+                // waits for that room.
+                Ok(_) = short.wait_for(|short| *short), if may_idle && skipped => Event::Idle,
+                // 7. Blocks for the next delivery.
                 () = ready(batcher.as_mut()), if may_collect => Event::Blocks,
             };
             match event {

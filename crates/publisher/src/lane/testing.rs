@@ -85,6 +85,7 @@ pub(super) struct MemoryJournal {
     /// Reading fails behind this position.
     pub(super) broken: Arc<Mutex<Option<Position>>>,
     pub(super) released: watch::Sender<Option<Position>>,
+    pub(super) short: watch::Sender<bool>,
 }
 
 impl MemoryJournal {
@@ -94,6 +95,7 @@ impl MemoryJournal {
             oldest: Mutex::default(),
             broken: Arc::default(),
             released: watch::Sender::new(None),
+            short: watch::Sender::new(false),
         })
     }
 
@@ -135,6 +137,10 @@ impl Journal for MemoryJournal {
     }
 
     async fn room(&self) {}
+
+    fn short(&self) -> watch::Receiver<bool> {
+        self.short.subscribe()
+    }
 
     fn reader(&self, after: Position) -> Result<MemoryReader, JournalError> {
         let oldest = self.oldest();

@@ -22,6 +22,31 @@ async fn a_restored_target_is_met_where_it_stands() {
 }
 
 #[tokio::test]
+async fn a_lane_that_takes_nothing_of_a_full_journal_says_so_at_once() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    journal.push(change(1, "orders"));
+    let mut config = config(&target);
+    config.endpoint.tables = TablePatterns::new(&["public.orders"]).unwrap();
+    // The test ends only because of the shortage.
+    config.timing.empty_every = Duration::from_secs(3600);
+    let lane = run(config, &journal);
+    lane.until(|status| status.acked == Some(at(1, 1))).await;
+    journal.push(change(2, "others"));
+    let status = lane.until(|status| status.scanned == Some(at(2, 1))).await;
+    assert_eq!(status.acked, Some(at(1, 1)), "one that has room waits for something to say");
+    journal.short.send_replace(true);
+    lane.until(|status| status.acked == Some(at(2, 1))).await;
+    // As long as it lasts, and not without end where there is nothing to tell.
+    journal.push(change(3, "others"));
+    lane.until(|status| status.acked == Some(at(3, 1))).await;
+    let seen = target.with(|state| state.seen.len());
+    journal.push(change(4, "orders"));
+    lane.until(|status| status.acked == Some(at(4, 1))).await;
+    target.with(|state| assert_eq!(state.seen.len(), seen + 1));
+    lane.stop().await;
+}
+
+#[tokio::test]
 async fn a_target_of_an_earlier_life_needs_a_snapshot_of_this_one() {
     let (target, journal) = (Target::start().await, MemoryJournal::new());
     let here = Position { epoch: 9, ..at(5, 1) };
