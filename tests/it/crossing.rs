@@ -84,6 +84,36 @@ fn verdict(class: &str, stored: &str, source: &str) -> Option<&'static str> {
     same.then_some("converted")
 }
 
+/// A copy that lacks a table is not equal to its source.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_without_rows_is_made() {
+    for (source, target) in [
+        (Kind::Postgres, Kind::Postgres),
+        (Kind::Postgres, Kind::Sqlite),
+        (Kind::Sqlite, Kind::Sqlite),
+        (Kind::Sqlite, Kind::Postgres),
+    ] {
+        let pair = Pair::prepare(PairOptions::crossing(source, target)).await;
+        pair.source_execute(
+            "CREATE TABLE keyed (id INTEGER PRIMARY KEY, v TEXT); CREATE TABLE loose (v TEXT)",
+        )
+        .await;
+        pair.start().await;
+        for table in ["keyed", "loose"] {
+            wait::until("the table at the target", PATIENCE, || async {
+                match target {
+                    Kind::Sqlite => pair.target_file().count(table).map(|_| ()).ok_or("no table".to_owned()),
+                    Kind::Postgres => {
+                        let sql = format!("SELECT v FROM public.{table}");
+                        pair.target().await.simple_query(&sql).await.map(|_| ()).map_err(|e| e.to_string())
+                    }
+                }
+            })
+            .await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_type_of_postgres_through_sqlite_and_back() {
     let there = Pair::prepare(PairOptions::crossing(Kind::Postgres, Kind::Sqlite)).await;

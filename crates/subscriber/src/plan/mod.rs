@@ -97,7 +97,8 @@ pub enum Step<'d> {
         /// Position of the last of them.
         position: Position,
     },
-    /// Removes rows before those of a snapshot's chunk arrive, which follow as [`Step::Rows`].
+    /// What comes before the rows of a snapshot's chunk, which follow as [`Step::Rows`]: rows are removed, and a table
+    /// without any is known to exist.
     Chunk {
         /// What to remove.
         chunk: &'d Chunk,
@@ -178,8 +179,9 @@ pub fn plan<'d>(delivery: &'d Delivery<'d>, after: Option<Position>) -> Plan<'d>
                 }
             })
         };
+        // An empty one still says that there is a table.
         if let Some(chunk) = &block.head.chunk
-            && (chunk.clear || chunk.sweep.is_some())
+            && (chunk.clear || chunk.sweep.is_some() || block.runs.is_empty())
         {
             builder.barrier();
             let rows = block.runs.iter().filter(|run| run.op != Op::Truncate && run.table == chunk.table);
