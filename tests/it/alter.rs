@@ -254,3 +254,31 @@ async fn altered_while_the_publisher_is_down() {
     pair.wait_equal(&T).await;
     pair.wait_publisher().await;
 }
+
+/// The stream says nothing of a new label, and the row that has it may come at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_labels_of_an_enum_are_there_before_their_rows() {
+    let schema = "CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN temper AS mood;
+        CREATE TABLE t (id int PRIMARY KEY, letters text, figure int, one mood, many mood[], within temper)";
+    let pair = running(schema).await;
+    for round in 1..=3 {
+        let first = 1000 * round;
+        pair.source_execute(&format!("ALTER TYPE mood ADD VALUE 'it''s {round}' BEFORE 'happy'")).await;
+        pair.source_execute(&format!("INSERT INTO t (id, one) VALUES ({first}, 'it''s {round}')")).await;
+        pair.source_execute(&format!("ALTER TYPE mood ADD VALUE 'many, {round}'")).await;
+        pair.source_execute(&format!(
+            "UPDATE t SET many = '{{sad,NULL,\"many, {round}\"}}' WHERE id = {round}"
+        ))
+        .await;
+        pair.source_execute(&format!("ALTER TYPE mood ADD VALUE 'within {round}'")).await;
+        // Beside other rows of a transaction, and behind a first label that is known.
+        pair.source_execute(&format!(
+            "BEGIN; UPDATE t SET one = 'sad' WHERE id < 50;
+             INSERT INTO t (id, one, within) VALUES ({first} + 1, 'happy', 'within {round}'); DELETE FROM t WHERE id = 50 + {round};
+             COMMIT"
+        ))
+        .await;
+        pair.wait_equal(&T).await;
+    }
+    pair.wait_publisher().await;
+}

@@ -7,6 +7,7 @@ pub mod catalog;
 pub mod check;
 pub mod client;
 pub mod error;
+mod labels;
 pub mod pgoutput;
 mod relation;
 pub mod setup;
@@ -19,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rowbridge_schema::config::SourceConfig;
 use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Offset, Position, SourceId, TableName};
@@ -98,6 +100,8 @@ pub struct PostgresCapture {
     announced: Option<Announced>,
     /// The catalog was read anew for it.
     reread: bool,
+    /// A message whose row has a label that the catalog did not know; it is looked at again after the catalog.
+    held: Option<Bytes>,
     /// Tables to look up again, because they became or ceased to be partitions.
     moved: Vec<u32>,
     /// A transaction that made `pending` necessary and that a snapshot may not see yet.
@@ -191,6 +195,7 @@ impl PostgresCapture {
             said: HashMap::new(),
             announced: None,
             reread: false,
+            held: None,
             moved: Vec::new(),
             unseen: None,
             asking: None,
@@ -241,7 +246,29 @@ impl PostgresCapture {
             }
             Frame::XLogData { data, .. } => data,
         };
-        match pgoutput::parse(&data)? {
+        self.message(data, true)
+    }
+
+    /// Takes one message. With `ask`, a row with a label that is not known waits for a look into the catalog.
+    fn message(&mut self, data: Bytes, ask: bool) -> Result<Option<Captured>, PostgresError> {
+        let message = pgoutput::parse(&data)?;
+        if let Message::Insert { oid, new } | Message::Update { oid, new, .. } = &message
+            && let Some(relation) = self.relations.get_mut(oid).and_then(Option::as_mut)
+        {
+            let unknown = labels::unknown(&relation.enums, new);
+            if !unknown.is_empty() {
+                let unknown = unknown.into_iter().map(|(index, label)| (index, label.into_owned())).collect();
+                if ask {
+                    self.announced = self.said.get(oid).cloned();
+                    self.reread = true;
+                    self.ask_catalog();
+                    self.held = Some(data);
+                    return Ok(None);
+                }
+                labels::accept(&mut relation.enums, unknown);
+            }
+        }
+        match message {
             Message::Begin { final_lsn, commit_time_us, xid } => {
                 let base = Position::new(self.epoch_of(final_lsn), final_lsn, 0);
                 self.transaction = Some(Transaction::begin(xid, base, commit_time_us));
@@ -392,6 +419,12 @@ impl Capture for PostgresCapture {
             if let Some(announced) = self.announced.clone() {
                 self.ask_relation(announced);
                 continue;
+            }
+            if let Some(data) = self.held.take() {
+                match self.message(data, false)? {
+                    Some(captured) => return Ok(captured),
+                    None => continue,
+                }
             }
             if self.transaction.is_none()
                 && let Some(xid) = self.unseen.take()

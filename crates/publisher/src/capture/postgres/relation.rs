@@ -7,6 +7,7 @@ use tokio_postgres::Client;
 
 use super::catalog::{Catalog, CatalogTable};
 use super::error::PostgresError;
+use super::labels::{EnumColumn, enum_columns, is_outdated};
 use super::pgoutput;
 use crate::journal::TableRef;
 
@@ -62,6 +63,8 @@ pub(super) struct Relation {
     pub key_at: Vec<usize>,
     /// Set for a leaf: a TRUNCATE of it is not one of its table.
     pub leaf_of: Option<TableName>,
+    /// Columns whose values the target must be told of beforehand.
+    pub enums: Vec<EnumColumn>,
     /// A snapshot of the table is under way.
     pub watched: bool,
 }
@@ -71,7 +74,7 @@ pub(super) struct Relation {
 pub(super) struct Resolved {
     /// `None` for a table that is not captured.
     pub relation: Option<Relation>,
-    /// It is a partition of another table than the given catalog says.
+    /// It is a partition of another table than the given catalog says, or an enum has more labels.
     pub moved: bool,
 }
 
@@ -111,7 +114,8 @@ pub(super) async fn resolve(
     let identity = identity_at.iter().map(|&at| columns[at]).collect();
     let key_at: Vec<usize> =
         def.key.iter().filter_map(|key| columns.iter().position(|column| column == key)).collect();
-    let moved = root.is_some_and(|table| table.oid != root_now);
+    let enums = enum_columns(announced, client).await?;
+    let moved = root.is_some_and(|table| table.oid != root_now) || is_outdated(&def.types, &enums);
     let relation = Relation {
         table: Arc::new(TableRef::new(&def)),
         def,
@@ -120,6 +124,7 @@ pub(super) async fn resolve(
         identity_at,
         key_at,
         leaf_of,
+        enums,
         watched: false,
     };
     Ok(Resolved { relation: Some(relation), moved })
