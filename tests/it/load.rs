@@ -116,7 +116,10 @@ impl Application {
             },
             3 => format!("UPDATE items SET code = {code}, ratio = {ratio} WHERE id = {id}"),
             4 => format!("UPDATE items SET id = {other} WHERE id = {id}"),
-            5 => format!("UPDATE items SET data = {data}, price = {price} WHERE id % 50 = {}", id % 50),
+            5 => format!(
+                "UPDATE items SET data = {data}, price = {price} WHERE id < 400 AND id % 50 = {}",
+                id % 50
+            ),
             6 => return self.swap(),
             _ => format!("DELETE FROM items WHERE id BETWEEN {id} AND {}", id + 3),
         };
@@ -199,7 +202,7 @@ impl Application {
     fn several_tables(&mut self) -> Vec<String> {
         let (from, text) = (self.below(80), self.text());
         let join = format!(
-            "items JOIN orders ON orders.number = items.id AND items.id BETWEEN {from} AND {}",
+            "items JOIN orders ON orders.region = 'north' AND orders.number = items.id AND items.id BETWEEN {from} AND {}",
             from + 3
         );
         vec![match self.below(3) {
