@@ -1,5 +1,8 @@
 //! Whole bridges with MariaDB at one end or both.
 
+mod scenarios;
+mod semantics;
+
 use std::time::Duration;
 
 use rowbridge_tests::kills::{account, kill_in_turn, kill_on};
