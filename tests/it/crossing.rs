@@ -1,5 +1,7 @@
 //! From one kind of database to another: the same values, by snapshot and by stream, there and back.
 
+mod mariadb;
+
 use std::time::Duration;
 
 use rowbridge_schema::sql::literal;
@@ -95,6 +97,8 @@ async fn a_table_without_rows_is_made() {
         (Kind::Mariadb, Kind::Mariadb),
         (Kind::Mariadb, Kind::Postgres),
         (Kind::Mariadb, Kind::Sqlite),
+        (Kind::Postgres, Kind::Mariadb),
+        (Kind::Sqlite, Kind::Mariadb),
     ] {
         let pair = Pair::prepare(PairOptions::crossing(source, target)).await;
         pair.source_execute(
