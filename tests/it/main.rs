@@ -9,6 +9,7 @@
 mod alter;
 mod cli;
 mod crossing;
+mod crossings;
 mod deploy;
 mod faults;
 mod harness;
