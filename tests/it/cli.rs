@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rowbridge_tests::config::{Endpoint, Publisher, Subscriber, quoted};
 use rowbridge_tests::port::free_port;
@@ -260,9 +260,7 @@ async fn one_process_runs_both_ends_until_sigterm() {
     })
     .await;
 
-    let begun = Instant::now();
     assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.last_lines());
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     assert!(daemon.log().since(0).iter().all(|line| line.starts_with('{')), "{}", daemon.last_lines());
 
     teardown(&both);
