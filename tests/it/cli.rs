@@ -64,7 +64,7 @@ impl Both {
         let daemon =
             Daemon::spawn(DaemonOptions::run("rowbridge", &self.folder.path().join("rowbridge.toml")));
         let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
-        rowbridge_tests::wait::until("readiness", Duration::from_secs(30), || async {
+        rowbridge_tests::wait::until("readiness", rowbridge_tests::wait::DEADLINE, || async {
             let answer = reqwest_get(&url).await.map_err(|error| error.to_string())?;
             if answer.0 == 200 { Ok(()) } else { Err(answer.1) }
         })
@@ -220,7 +220,7 @@ async fn one_process_runs_both_ends_until_sigterm() {
     assert!(stdout.contains("is the subscriber of this file"), "{stdout}");
 
     let daemon = both.start().await;
-    rowbridge_tests::wait::until("the copy", Duration::from_secs(20), || async {
+    rowbridge_tests::wait::until("the copy", rowbridge_tests::wait::DEADLINE, || async {
         if both.copied() == Some(1) { Ok(()) } else { Err(format!("{:?} rows", both.copied())) }
     })
     .await;
@@ -255,7 +255,7 @@ async fn one_process_runs_both_ends_until_sigterm() {
     assert_eq!(both.rowbridge(&["snapshot", "nothing"]).0, 0, "a table of that name may come to be");
     let (code, _, stderr) = both.rowbridge(&["snapshot", "goods"]);
     assert_eq!(code, 0, "{stderr}");
-    rowbridge_tests::wait::until("the row", Duration::from_secs(20), || async {
+    rowbridge_tests::wait::until("the row", rowbridge_tests::wait::DEADLINE, || async {
         if both.copied() == Some(1) { Ok(()) } else { Err(format!("{:?} rows", both.copied())) }
     })
     .await;

@@ -36,7 +36,7 @@ async fn running() -> Pair {
 }
 
 fn patience() -> Duration {
-    Duration::from_secs(size(60, 300))
+    Duration::from_secs(size(120, 300))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -328,7 +328,7 @@ async fn huge_transaction_is_applied_whole_although_both_ends_are_killed() {
         }
         so_far = pair.http_proxy().stats().up_bytes;
     }
-    wait::until("the transaction", Duration::from_secs(size(60, 240)), || async {
+    wait::until("the transaction", Duration::from_secs(size(120, 240)), || async {
         match count().await {
             (0, 0) => Err("nothing yet".to_owned()),
             both => {
