@@ -12,7 +12,7 @@ use rowbridge_tests::wait;
 use crate::faults::{not_ready, snapshot_all};
 use crate::types::{COLUMNS, TYPES};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Types whose text PostgreSQL itself would round or cut on the way back, so that Rowbridge takes no text for them.
 const ONE_WAY: &[&str] = &["money", "\"char\"", "char(3)[]", "interval day to second(3)"];
