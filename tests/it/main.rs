@@ -23,3 +23,4 @@ mod semantics;
 mod sqlite;
 mod tls;
 mod types;
+mod versions;
