@@ -1,6 +1,7 @@
 //! MySQL and MariaDB sources: what a stream holds, as lines, without a publisher around it; snapshots; `check`.
 
 mod check;
+mod damaged;
 mod killed;
 mod mysql9;
 mod positions;
