@@ -8,6 +8,7 @@ mod positions;
 mod shapes;
 mod snapshot;
 mod transactions;
+mod unread;
 mod values;
 
 use std::sync::Arc;
