@@ -24,3 +24,4 @@ mod semantics;
 mod sqlite;
 mod tls;
 mod types;
+mod versions;

@@ -6,7 +6,6 @@ mod guarantees;
 mod model;
 mod rows;
 mod shapes;
-mod speed;
 mod values;
 
 use std::sync::Arc;

@@ -273,6 +273,15 @@ impl Server {
         self.port
     }
 
+    /// The process.
+    ///
+    /// # Panics
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().expect("the server is stopped").id()
+    }
+
     /// A connection URL; an empty database is none.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
