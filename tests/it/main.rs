@@ -15,6 +15,8 @@ mod faults;
 mod harness;
 mod hostile;
 mod large;
+mod load;
+mod mariadb;
 mod mysql;
 mod mysql_target;
 mod pgbench;
