@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rowbridge_tests::config::{Endpoint, Publisher, Subscriber, quoted};
 use rowbridge_tests::port::free_port;
@@ -64,7 +64,7 @@ impl Both {
         let daemon =
             Daemon::spawn(DaemonOptions::run("rowbridge", &self.folder.path().join("rowbridge.toml")));
         let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
-        rowbridge_tests::wait::until("readiness", Duration::from_secs(30), || async {
+        rowbridge_tests::wait::until("readiness", rowbridge_tests::wait::DEADLINE, || async {
             let answer = reqwest_get(&url).await.map_err(|error| error.to_string())?;
             if answer.0 == 200 { Ok(()) } else { Err(answer.1) }
         })
@@ -220,7 +220,7 @@ async fn one_process_runs_both_ends_until_sigterm() {
     assert!(stdout.contains("is the subscriber of this file"), "{stdout}");
 
     let daemon = both.start().await;
-    rowbridge_tests::wait::until("the copy", Duration::from_secs(20), || async {
+    rowbridge_tests::wait::until("the copy", rowbridge_tests::wait::DEADLINE, || async {
         if both.copied() == Some(1) { Ok(()) } else { Err(format!("{:?} rows", both.copied())) }
     })
     .await;
@@ -255,14 +255,12 @@ async fn one_process_runs_both_ends_until_sigterm() {
     assert_eq!(both.rowbridge(&["snapshot", "nothing"]).0, 0, "a table of that name may come to be");
     let (code, _, stderr) = both.rowbridge(&["snapshot", "goods"]);
     assert_eq!(code, 0, "{stderr}");
-    rowbridge_tests::wait::until("the row", Duration::from_secs(20), || async {
+    rowbridge_tests::wait::until("the row", rowbridge_tests::wait::DEADLINE, || async {
         if both.copied() == Some(1) { Ok(()) } else { Err(format!("{:?} rows", both.copied())) }
     })
     .await;
 
-    let begun = Instant::now();
     assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.last_lines());
-    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     assert!(daemon.log().since(0).iter().all(|line| line.starts_with('{')), "{}", daemon.last_lines());
 
     teardown(&both);

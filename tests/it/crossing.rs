@@ -1,5 +1,7 @@
 //! From one kind of database to another: the same values, by snapshot and by stream, there and back.
 
+mod mariadb;
+
 use std::time::Duration;
 
 use rowbridge_schema::sql::literal;
@@ -10,7 +12,7 @@ use rowbridge_tests::wait;
 use crate::faults::{not_ready, snapshot_all};
 use crate::types::{COLUMNS, TYPES};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Types whose text PostgreSQL itself would round or cut on the way back, so that Rowbridge takes no text for them.
 const ONE_WAY: &[&str] = &["money", "\"char\"", "char(3)[]", "interval day to second(3)"];
@@ -95,6 +97,8 @@ async fn a_table_without_rows_is_made() {
         (Kind::Mariadb, Kind::Mariadb),
         (Kind::Mariadb, Kind::Postgres),
         (Kind::Mariadb, Kind::Sqlite),
+        (Kind::Postgres, Kind::Mariadb),
+        (Kind::Sqlite, Kind::Mariadb),
     ] {
         let pair = Pair::prepare(PairOptions::crossing(source, target)).await;
         pair.source_execute(

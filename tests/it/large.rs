@@ -21,7 +21,7 @@ async fn a_huge_transaction_needs_little_memory() {
         "INSERT INTO big SELECT i, 'note number ' || i || repeat('x', 40), i * 1.25, now() FROM generate_series(1, {rows}) i"
     );
     pair.source_execute(&insert).await;
-    pair.wait_equal_within(&["public.big"], Duration::from_secs(size(60, 240))).await;
+    pair.wait_equal_within(&["public.big"], Duration::from_secs(size(120, 240))).await;
     measure(&pair, rows);
 }
 

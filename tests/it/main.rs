@@ -9,6 +9,7 @@
 mod alter;
 mod cli;
 mod crossing;
+mod crossings;
 mod deploy;
 mod faults;
 mod harness;
@@ -25,3 +26,4 @@ mod semantics;
 mod sqlite;
 mod tls;
 mod types;
+mod versions;

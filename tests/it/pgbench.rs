@@ -28,7 +28,7 @@ async fn snapshot_runs_under_write_load() {
         async { pair.source_cluster().pgbench(DATABASE, &["-n", "-c", "4", "-j", "2", "-T", seconds]).await };
     let (report, ()) = tokio::join!(load, pair.start());
     println!("{report}");
-    pair.wait_equal_within(&TABLES, Duration::from_secs(size(60, 300))).await;
+    pair.wait_equal_within(&TABLES, Duration::from_secs(size(120, 300))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +49,6 @@ async fn kills_and_restarts_lose_and_double_nothing() {
     pair.source_cluster().restart().await;
     pair.target_cluster().restart().await;
     pair.source_cluster().pgbench(DATABASE, &["-n", "-c", "2", "-t", "200"]).await;
-    pair.wait_equal_within(&TABLES, Duration::from_secs(size(60, 300))).await;
+    pair.wait_equal_within(&TABLES, Duration::from_secs(size(120, 300))).await;
     account(&pair, kills).await;
 }

@@ -9,8 +9,6 @@ mod keys;
 mod shapes;
 mod tables;
 
-use std::time::Duration;
-
 use rowbridge_tests::scenario::{DATABASE, Pair, PairOptions};
 
 /// One piece of SQL, run as one transaction unless it says otherwise.
@@ -122,7 +120,7 @@ impl Run {
         }
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
         let waited = tokio::time::Instant::now();
-        self.pair.wait_equal_within(&tables, Duration::from_secs(20)).await;
+        self.pair.wait_equal(&tables).await;
         println!("equal: {schema} ({:?})", waited.elapsed());
     }
 }

@@ -25,6 +25,8 @@ async fn prepared() -> Pair {
 async fn running() -> Pair {
     let pair = prepared().await;
     Application::open(pair.source_file()).transactions(300);
+    // Deleted items take their lines along, now and then all of them.
+    pair.source_execute("INSERT INTO lines VALUES (1000, NULL, 1)").await;
     pair.start().await;
     pair.wait_equal(&TABLES).await;
     for table in TABLES {
@@ -34,7 +36,7 @@ async fn running() -> Pair {
 }
 
 fn patience() -> Duration {
-    Duration::from_secs(size(60, 300))
+    Duration::from_secs(size(120, 300))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,9 +95,7 @@ async fn restored_target_catches_up_by_itself() {
     pair.subscriber().terminate().await;
     pair.target_file().restore(&backup);
     pair.subscriber().start();
-    let restored = Instant::now();
     pair.wait_equal(&TABLES).await;
-    assert!(restored.elapsed() < Duration::from_secs(20), "{:?}", restored.elapsed());
     application.transactions(20);
     pair.wait_equal(&TABLES).await;
 }

@@ -1,8 +1,6 @@
 //! Every built-in type of PostgreSQL: the copy holds the same values, to the letter, after the snapshot, after inserts,
 //! after an update of each column, and after deletes.
 
-use std::time::Duration;
-
 use rowbridge_tests::scenario::{DATABASE, Pair, PairOptions};
 
 /// Type and values, as SQL literals. A type that is not built in is made by [`TYPES`].
@@ -203,10 +201,10 @@ async fn all_types(beforehand: bool) {
     source.batch_execute(&large(1)).await.unwrap();
     pair.start().await;
     let tables = ["public.t", "public.f", "public.large"];
-    pair.wait_equal_within(&tables, Duration::from_secs(40)).await;
+    pair.wait_equal(&tables).await;
     source.batch_execute(&insert(100)).await.unwrap();
     source.batch_execute(&large(2)).await.unwrap();
-    pair.wait_equal_within(&tables, Duration::from_secs(40)).await;
+    pair.wait_equal(&tables).await;
     // Each column by itself, so that all others come as unchanged; then whole rows.
     for table in ["t", "f"] {
         for i in 0..COLUMNS.len() {
@@ -222,14 +220,14 @@ async fn all_types(beforehand: bool) {
         .batch_execute("UPDATE large SET n = 2; UPDATE large SET id = 3, t = '' WHERE id = 1")
         .await
         .unwrap();
-    pair.wait_equal_within(&tables, Duration::from_secs(40)).await;
+    pair.wait_equal(&tables).await;
     source
         .batch_execute(
             "DELETE FROM t WHERE id % 2 = 0; DELETE FROM f WHERE id % 2 = 0; DELETE FROM large WHERE id = 2",
         )
         .await
         .unwrap();
-    pair.wait_equal_within(&tables, Duration::from_secs(40)).await;
+    pair.wait_equal(&tables).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@
     reason = "test support: a broken set-up must stop the test, and its facts belong on stderr"
 )]
 
+pub mod binlog;
 pub mod compare;
 pub mod config;
 mod files;

@@ -21,7 +21,7 @@ use crate::versions::set_up;
 
 /// A loaded machine starts a server in under a second; recovery after a kill may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The GTID domain of a server that a test does not give another: not 0, so that code which takes 0 for granted fails.
 pub const GTID_DOMAIN: u32 = 7;
@@ -271,6 +271,15 @@ impl Server {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().expect("the server is stopped").id()
     }
 
     /// A connection URL; an empty database is none.

@@ -20,7 +20,7 @@ use crate::versions::set_up;
 
 /// A loaded machine starts a cluster in under a second; recovery after a kill may take longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What differs from the usual test cluster.
 #[derive(Clone, Debug, Default)]

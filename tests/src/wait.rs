@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long a wait may take when the test does not say: far above what a loaded machine needs.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Between two looks at a condition that nobody announces.
 pub const POLL: Duration = Duration::from_millis(50);

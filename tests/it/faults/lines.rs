@@ -80,6 +80,25 @@ async fn subscriber_that_is_away_holds_nothing_at_the_source() {
     pair.wait_publisher().await;
 }
 
+/// The publisher's patience ends before the target's: what nobody waits for any more is applied all the same, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apply_that_outlasts_its_request_takes_effect_once() {
+    let pair = running(PairOptions::postgres()).await;
+    let other = pair.target().await;
+    other.batch_execute("BEGIN; LOCK TABLE named IN EXCLUSIVE MODE").await.unwrap();
+    pair.source_execute(&insert(1000, 1100)).await;
+    let admin = pair.publisher_config.admin_port;
+    wait_for(admin, "rowbridge_lane_retries_total", &[], DEADLINE, |retries| retries >= 2.0).await;
+    let applied = "SELECT count(*)::text FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = pair.target_cluster().query_text(DATABASE, applied).await;
+    assert_eq!(waiting.as_deref(), Some("1"), "one request applies, the others find it busy");
+    pair.source_execute(&insert(1101, 1110)).await;
+    other.batch_execute("COMMIT").await.unwrap();
+    pair.wait_equal(&TABLES).await;
+    pair.wait_publisher().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delivered_policy_keeps_what_is_not_delivered_at_the_source() {
     let mut pair = Pair::prepare(PairOptions::postgres()).await;
@@ -309,7 +328,7 @@ async fn huge_transaction_is_applied_whole_although_both_ends_are_killed() {
         }
         so_far = pair.http_proxy().stats().up_bytes;
     }
-    wait::until("the transaction", Duration::from_secs(size(60, 240)), || async {
+    wait::until("the transaction", Duration::from_secs(size(120, 240)), || async {
         match count().await {
             (0, 0) => Err("nothing yet".to_owned()),
             both => {
@@ -329,9 +348,10 @@ async fn stopped_daemons_end_in_order_and_lose_nothing() {
         for daemon in [pair.publisher(), pair.subscriber(), pair.publisher(), pair.subscriber()] {
             // Stopped at some moment of its work, whatever that is.
             tokio::time::sleep(Duration::from_millis(700)).await;
-            let asked = Instant::now();
+            let mark = daemon.log().mark();
             assert_eq!(daemon.terminate().await.code(), Some(0), "{}", daemon.last_lines());
-            assert!(asked.elapsed() < Duration::from_secs(9), "shutdown_grace is 8 s: {:?}", asked.elapsed());
+            let log = daemon.log().since(mark).join("\n");
+            assert!(!log.contains("gave up") && !log.contains("given up"), "work of milliseconds: {log}");
             daemon.start();
         }
     };

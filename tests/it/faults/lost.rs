@@ -33,9 +33,7 @@ async fn restored_target_catches_up_by_itself() {
 
     // Nothing more happens at the source: the next empty delivery tells.
     pair.target_cluster().restore(&backup).await;
-    let restored = Instant::now();
     pair.wait_equal(&TABLES).await;
-    assert!(restored.elapsed() < Duration::from_secs(15), "{:?}", restored.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,12 +1,14 @@
 //! MySQL and MariaDB sources: what a stream holds, as lines, without a publisher around it; snapshots; `check`.
 
 mod check;
+mod damaged;
 mod killed;
 mod mysql9;
 mod positions;
 mod shapes;
-mod snapshot;
+pub(crate) mod snapshot;
 mod transactions;
+mod unread;
 mod values;
 
 use std::sync::Arc;

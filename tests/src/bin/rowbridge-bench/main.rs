@@ -1,6 +1,6 @@
-//! `rowbridge-bench WORKLOAD [--pairs N]`: Rowbridge beside PostgreSQL's own logical replication, or an SQLite application
-//! with Rowbridge beside one without, the same work on the same machine in the same run. Prints one line per measurement
-//! and a summary.
+//! `rowbridge-bench WORKLOAD [--kind KIND] [--pairs N]`: Rowbridge beside the replication of PostgreSQL or MariaDB itself,
+//! or an SQLite application with Rowbridge beside one without, the same work on the same machine in the same run. Prints
+//! one line per measurement and a summary.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -8,6 +8,8 @@
     reason = "a measuring program: fail loudly"
 )]
 
+mod mariadb;
+mod rates;
 mod snapshot;
 mod sqlite;
 
@@ -163,34 +165,73 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+fn text_argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
+}
+
 fn argument(name: &str, default: i64) -> i64 {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
-    arguments.next().map_or(default, |text| text.parse().expect("a whole number"))
+    text_argument(name).map_or(default, |text| text.parse().expect("a whole number"))
+}
+
+const USAGE: &str = "usage: rowbridge-bench bulk|oltp [--kind postgres|mariadb] [--pairs N] [--rows N] [--rate N] [--seconds N]
+       rowbridge-bench catchup [--pairs N] [--rows N]
+       rowbridge-bench rates [--rows N]
+       rowbridge-bench snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]";
+
+fn usage() -> ! {
+    eprintln!("{USAGE}");
+    std::process::exit(2);
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let workload = std::env::args().nth(1).unwrap_or_default();
     let pairs = argument("--pairs", 3);
+    let mariadb = match text_argument("--kind").as_deref() {
+        None | Some("postgres") => false,
+        Some("mariadb") => true,
+        Some(_) => usage(),
+    };
     match workload.as_str() {
         "bulk" => {
             let rows = argument("--rows", 200_000);
             let mut ratios = Vec::new();
             for _ in 0..pairs {
-                let native = bulk(System::Native, rows, 1_000).await;
-                let ours = bulk(System::Rowbridge, rows, 1_000).await;
-                ratios.push(ours / native);
+                let mut rates = [0.0; 2];
+                for (rate, system) in rates.iter_mut().zip([System::Native, System::Rowbridge]) {
+                    *rate = match mariadb {
+                        true => mariadb::bulk(system, rows, 1_000).await,
+                        false => bulk(system, rows, 1_000).await,
+                    };
+                }
+                ratios.push(rates[1] / rates[0]);
             }
             println!("bulk: median of Rowbridge / native over {pairs} pairs: {:.2}", median(ratios));
         }
+        "catchup" => {
+            let rows = argument("--rows", 1_000_000);
+            let mut ratios = Vec::new();
+            for _ in 0..pairs {
+                let native = mariadb::catchup(System::Native, rows, 1_000).await;
+                let ours = mariadb::catchup(System::Rowbridge, rows, 1_000).await;
+                ratios.push(ours / native);
+            }
+            println!("catchup: median of Rowbridge / native over {pairs} pairs: {:.2}", median(ratios));
+        }
+        "rates" => rates::rates(argument("--rows", 200_000) as usize).await,
         "oltp" => {
             let (rate, seconds) = (argument("--rate", 500) as u32, argument("--seconds", 10) as u32);
             let (mut p50s, mut p99s) = (Vec::new(), Vec::new());
             for _ in 0..pairs {
-                let native = oltp(System::Native, rate, seconds).await;
-                let ours = oltp(System::Rowbridge, rate, seconds).await;
-                p50s.push(ours.0 / native.0);
-                p99s.push(ours.1 / native.1);
+                let mut waits = [(0.0, 0.0); 2];
+                for (wait, system) in waits.iter_mut().zip([System::Native, System::Rowbridge]) {
+                    *wait = match mariadb {
+                        true => mariadb::oltp(system, rate, seconds).await,
+                        false => oltp(system, rate, seconds).await,
+                    };
+                }
+                p50s.push(waits[1].0 / waits[0].0);
+                p99s.push(waits[1].1 / waits[0].1);
             }
             println!(
                 "oltp: median of Rowbridge / native over {pairs} pairs: p50 {:.2}, p99 {:.2}",
@@ -212,11 +253,6 @@ async fn main() {
             let (rate, seconds) = (argument("--rate", 200) as u32, argument("--seconds", 10) as u32);
             sqlite::sqlite(pairs, argument("--rows", 50_000), rate, seconds).await;
         }
-        _ => {
-            eprintln!(
-                "usage: rowbridge-bench bulk|oltp|snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]"
-            );
-            std::process::exit(2);
-        }
+        _ => usage(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
+use rowbridge_schema::sql::backticked_table;
 use rowbridge_schema::{Column, Dialect, TableDef, TableName, TablePatterns};
 
 use super::client::Server;
@@ -62,9 +63,9 @@ impl Collations {
 pub const SYSTEM_DATABASES: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
 const TABLES: &str = "
-    SELECT t.TABLE_SCHEMA, t.TABLE_NAME, COALESCE(e.TRANSACTIONS, 'NO')
+    SELECT t.TABLE_SCHEMA, t.TABLE_NAME, COALESCE(e.TRANSACTIONS, 'NO'), t.TABLE_TYPE
     FROM information_schema.TABLES t LEFT JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE
-    WHERE t.TABLE_TYPE = 'BASE TABLE'
+    WHERE t.TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
       AND LOWER(t.TABLE_SCHEMA) NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')";
 
 const COLUMNS: &str = "
@@ -84,7 +85,7 @@ type IndexColumn = (Option<String>, bool, bool);
 /// Base tables that match, with their columns and keys; `only` narrows it to one table. System databases never match.
 ///
 /// # Errors
-/// The queries'.
+/// The queries'; `NotReady` if system-versioned tables match.
 pub async fn load(
     conn: &mut Conn,
     server: &Server,
@@ -103,11 +104,14 @@ pub async fn load(
     };
     let mut catalog = Catalog::default();
     let sql = format!("{TABLES}{}", narrow.replace("TABLE_", "t.TABLE_"));
-    for (schema, name, transactions) in
-        conn.exec::<(String, String, String), _, _>(sql, parameters()).await.map_err(failed())?
+    let mut versioned = Vec::new();
+    for (schema, name, transactions, kind) in
+        conn.exec::<(String, String, String, String), _, _>(sql, parameters()).await.map_err(failed())?
     {
         let name = TableName::new(schema, name);
-        if patterns.matches(&name) {
+        if patterns.matches(&name) && kind == "SYSTEM VERSIONED" {
+            versioned.push(name);
+        } else if patterns.matches(&name) {
             let def = TableDef {
                 dialect: Dialect::Mysql,
                 name: name.clone(),
@@ -119,6 +123,9 @@ pub async fn load(
             let transactional = transactions == "YES";
             catalog.tables.insert(name, CatalogTable { def, transactional, invisible: vec![] });
         }
+    }
+    if !versioned.is_empty() {
+        return Err(refuse_versioned(&mut versioned));
     }
     if catalog.tables.is_empty() {
         return Ok(catalog);
@@ -156,6 +163,25 @@ pub async fn load(
         table.def.key = key_of(&table.def.columns, indexes.get(name).map_or(&[][..], Vec::as_slice));
     }
     Ok(catalog)
+}
+
+/// The log of such a table has old versions of its rows beside the present ones, under keys that no query shows.
+fn refuse_versioned(tables: &mut [TableName]) -> MysqlError {
+    tables.sort();
+    let list = |text: &dyn Fn(&TableName) -> String, separator: &str| {
+        tables.iter().map(text).collect::<Vec<_>>().join(separator)
+    };
+    MysqlError::NotReady {
+        problem: format!(
+            "the history of system-versioned tables is not read: {}",
+            list(&|t| t.to_string(), ", ")
+        ),
+        fix: format!(
+            "Leave them out of source.tables ({}), or run at the source: {}",
+            list(&|t| format!("\"!{t}\""), ", "),
+            list(&|t| format!("ALTER TABLE {} DROP SYSTEM VERSIONING;", backticked_table(t)), " ")
+        ),
+    }
 }
 
 /// The primary key, else the first unique index, by name, whose columns are whole and never NULL.

@@ -11,7 +11,7 @@ use super::error::MysqlError;
 use super::gtid::{Gtids, token_server};
 use super::query::{self, Read, Statement};
 use super::shape::{self, Shape};
-use super::table_map;
+use super::table_map::{self, TableMap};
 use super::transaction::{self, RowError, Transaction};
 use super::{Captured, Mapped, MysqlCapture, Question, lower, rows};
 use crate::capture::{CapturedBlock, TxToken};
@@ -431,6 +431,10 @@ impl MysqlCapture {
             return Err(MysqlError::NoMetadata { table: name });
         }
         let now = self.catalog.tables.get(&name);
+        if mariadb && now.is_none() && is_sequence(&map) {
+            self.maps.insert(id, Mapped { raw: data.to_vec(), shape: None });
+            return Ok(());
+        }
         let transactional = now.is_none_or(|table| table.transactional);
         let found =
             now.and_then(|table| Some((table.def.clone(), shape::fits(&map, &table.def, &self.collations)?)));
@@ -536,6 +540,21 @@ fn xid(bytes: &mut Bytes<'_>) -> Result<String, Broken> {
         Ok(bytes.take(length)?.iter().map(|byte| format!("{byte:02X}")).collect())
     };
     Ok(format!("X'{}',X'{}',{}", hex(global)?, hex(branch)?, format as i32))
+}
+
+/// A sequence of MariaDB is logged as a table of one row.
+fn is_sequence(map: &TableMap) -> bool {
+    const COLUMNS: [&str; 8] = [
+        "next_not_cached_value",
+        "minimum_value",
+        "maximum_value",
+        "start_value",
+        "increment",
+        "cache_size",
+        "cycle_option",
+        "cycle_count",
+    ];
+    map.columns.iter().map(|column| column.name.as_str()).eq(COLUMNS)
 }
 
 fn is_system(name: &TableName) -> bool {

@@ -251,6 +251,8 @@ fn derived(found: &MapColumn, collations: &Collations, mariadb: bool) -> Option<
         kind::BIT => format!("bit({meta})"),
         kind::YEAR => "year(4)".to_owned(),
         kind::DATE | kind::NEWDATE => "date".to_owned(),
+        // MariaDB's old forms have other lengths with a fraction, and the table map does not say.
+        kind::TIME | kind::DATETIME | kind::TIMESTAMP if mariadb => return None,
         kind::TIME | kind::TIME2 => digits("time"),
         kind::DATETIME | kind::DATETIME2 => digits("datetime"),
         kind::TIMESTAMP | kind::TIMESTAMP2 => digits("timestamp"),
@@ -271,6 +273,17 @@ fn derived(found: &MapColumn, collations: &Collations, mariadb: bool) -> Option<
         _ => return None,
     };
     Some(column)
+}
+
+fn unknown(found: &MapColumn) -> String {
+    match found.kind {
+        kind::TIME | kind::DATETIME | kind::TIMESTAMP => format!(
+            "column {0} has a fraction of a second in the format of MariaDB 5.3, or is not there any more; with \
+             mysql56_temporal_format = ON, ALTER TABLE ... FORCE changes it to the present format",
+            found.name
+        ),
+        _ => format!("nobody knows any more what column {} was", found.name),
+    }
 }
 
 /// The shape that none of the known ones is, put together column by column; else which column is not certain.
@@ -294,7 +307,7 @@ pub(super) fn assemble(
                 let reads = column_fits(found, &column, collations)?;
                 Some((column, reads))
             })
-            .ok_or_else(|| format!("nobody knows any more what column {} was", found.name))?;
+            .ok_or_else(|| unknown(found))?;
         columns.push(column);
         decode.push(reads);
     }

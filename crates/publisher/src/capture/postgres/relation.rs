@@ -54,6 +54,9 @@ pub(super) struct Relation {
     pub table: Arc<TableRef>,
     /// Shape of the table.
     pub def: TableDef,
+    /// Where generated columns stand in the relation, which a publication of PostgreSQL 18 may carry. The target computes
+    /// them itself, so that everything below is about the other columns.
+    pub computed: Vec<usize>,
     /// Column of the table for each column of the relation.
     pub columns: Vec<u16>,
     /// Columns of the table that an old key tuple carries, and where each stands in the relation.
@@ -67,6 +70,13 @@ pub(super) struct Relation {
     pub enums: Vec<EnumColumn>,
     /// A snapshot of the table is under way.
     pub watched: bool,
+}
+
+impl Relation {
+    /// The cells of a tuple without those of generated columns.
+    pub(super) fn kept<C>(&self, cells: impl Iterator<Item = C>) -> impl Iterator<Item = C> {
+        cells.enumerate().filter(|(at, _)| !self.computed.contains(at)).map(|(_, cell)| cell)
+    }
 }
 
 /// What the catalog says of an announced relation.
@@ -96,6 +106,9 @@ pub(super) async fn resolve(
     let root_now: u32 = row.try_get(0).map_err(failed)?;
     let root = catalog.roots.get(&announced.oid).and_then(|name| catalog.tables.get(name));
     let leaf_of = root.filter(|table| table.oid != announced.oid).map(|table| table.def.name.clone());
+    let mut announced = announced.clone();
+    let computed = remove_generated(&mut announced, root.map(|table| &table.def))?;
+    let announced = &announced;
     let def = match root {
         Some(table) if says_the_same(table, announced) => table.def.clone(),
         Some(table) => from_stream(announced, Some(&table.def), client).await?,
@@ -119,6 +132,7 @@ pub(super) async fn resolve(
     let relation = Relation {
         table: Arc::new(TableRef::new(&def)),
         def,
+        computed,
         columns,
         identity,
         identity_at,
@@ -128,6 +142,25 @@ pub(super) async fn resolve(
         watched: false,
     };
     Ok(Resolved { relation: Some(relation), moved })
+}
+
+/// Takes out the generated columns, and says where they stood.
+fn remove_generated(announced: &mut Announced, now: Option<&TableDef>) -> Result<Vec<usize>, PostgresError> {
+    let generated = |column: &AnnouncedColumn| {
+        let now = now?;
+        let at = now.columns.iter().position(|known| known.name == column.name)?;
+        now.columns[at].generated.is_some().then_some(at as u16)
+    };
+    let mut computed = Vec::new();
+    for (at, column) in announced.columns.iter().enumerate() {
+        let Some(index) = generated(column) else { continue };
+        if now.is_some_and(|now| now.key.contains(&index)) {
+            return Err(PostgresError::Stream { what: "a generated column is part of a table's key" });
+        }
+        computed.push(at);
+    }
+    announced.columns.retain(|column| generated(column).is_none());
+    Ok(computed)
 }
 
 /// Whether the catalog's present shape has just the columns that the stream announces. A leaf may have another order.

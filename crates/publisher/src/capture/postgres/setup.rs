@@ -175,7 +175,8 @@ pub async fn plan_publications(
     let names = publications(publication);
     let rows = client
         .query(
-            "SELECT p.pubname::text, p.puballtables, n.nspname::text, c.relname::text
+            "SELECT p.pubname::text, p.puballtables, n.nspname::text, c.relname::text,
+                    pg_catalog.to_jsonb(p) ->> 'pubgencols'
              FROM pg_catalog.pg_publication p
              LEFT JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
              LEFT JOIN pg_catalog.pg_class c ON c.oid = r.prrelid
@@ -185,6 +186,14 @@ pub async fn plan_publications(
         )
         .await
         .map_err(failed("read publications"))?;
+    // Since PostgreSQL 18, an update of a table with REPLICA IDENTITY FULL fails while its generated columns are not
+    // published. We leave them out ourselves.
+    let publishes_generated = client
+        .query_one("SELECT pg_catalog.current_setting('server_version_num')::int >= 180000", &[])
+        .await
+        .and_then(|row| row.try_get::<_, bool>(0))
+        .map_err(failed("read settings"))?;
+    let mut generated = [false; 2];
     let mut existing = [false; 2];
     let mut all_tables = [false; 2];
     let mut members: [BTreeSet<TableName>; 2] = Default::default();
@@ -192,6 +201,8 @@ pub async fn plan_publications(
         let name: String = row.try_get(0).map_err(failed("read publications"))?;
         let Some(index) = names.iter().position(|n| *n == name) else { continue };
         existing[index] = true;
+        let published: Option<String> = row.try_get(4).map_err(failed("read publications"))?;
+        generated[index] = published.as_deref() == Some("s");
         all_tables[index] = row.try_get(1).map_err(failed("read publications"))?;
         let schema: Option<String> = row.try_get(2).map_err(failed("read publications"))?;
         let table: Option<String> = row.try_get(3).map_err(failed("read publications"))?;
@@ -214,9 +225,17 @@ pub async fn plan_publications(
         if !existing[index] {
             let tables = list(&mut wanted[index].iter());
             let tables = if tables.is_empty() { String::new() } else { format!(" FOR {tables}") };
-            plan.statements
-                .push(format!("CREATE PUBLICATION {name}{tables} WITH (publish = {})", literal(publish)));
+            let more =
+                if index == 0 && publishes_generated { ", publish_generated_columns = stored" } else { "" };
+            plan.statements.push(format!(
+                "CREATE PUBLICATION {name}{tables} WITH (publish = {}{more})",
+                literal(publish)
+            ));
         } else if !all_tables[index] {
+            if index == 0 && publishes_generated && !generated[index] {
+                plan.statements
+                    .push(format!("ALTER PUBLICATION {name} SET (publish_generated_columns = stored)"));
+            }
             let gone = list(&mut members[index].difference(&wanted[index]));
             if !gone.is_empty() {
                 plan.statements.push(format!("ALTER PUBLICATION {name} DROP {gone}"));

@@ -76,7 +76,7 @@ impl Transaction {
         new: Option<&Tuple<'_>>,
     ) -> Result<(), PostgresError> {
         self.ordinal += 1;
-        let width = relation.columns.len();
+        let width = relation.columns.len() + relation.computed.len();
         let wrong = |tuple: &Tuple<'_>| tuple.len() != width;
         let wrong = old.is_some_and(|o| wrong(&o.tuple)) || new.is_some_and(wrong);
         if wrong {
@@ -86,7 +86,7 @@ impl Transaction {
         let mut partial = false;
         self.present.clear();
         if let Some(new) = new {
-            for (at, cell) in new.cells().enumerate() {
+            for (at, cell) in relation.kept(new.cells()).enumerate() {
                 // With a full old row, an unchanged value is in that row.
                 if matches!(cell, Cell::Unchanged) && full_old.is_none() {
                     partial = true;
@@ -118,7 +118,7 @@ impl Transaction {
                 write_old(row, relation, old);
             }
             if let Some(new) = new {
-                write_new(row, new, full_old);
+                write_new(row, relation, new, full_old);
             }
         });
         Ok(())
@@ -148,7 +148,7 @@ impl Transaction {
         let tuples = [old.map(|o| &o.tuple).filter(|_| !relation.def.key.is_empty()), new];
         let mut keys: Vec<Key> = Vec::with_capacity(2);
         for tuple in tuples.into_iter().flatten() {
-            let cells: Vec<Cell<'_>> = tuple.cells().collect();
+            let cells: Vec<Cell<'_>> = relation.kept(tuple.cells()).collect();
             let key: Key = relation
                 .key_at
                 .iter()
@@ -223,11 +223,11 @@ fn write_cell(row: &mut RowWriter<'_>, cell: &Cell<'_>) {
 
 fn write_old(row: &mut RowWriter<'_>, relation: &Relation, old: &OldTuple<'_>) {
     match old.kind {
-        OldKind::Full => old.tuple.cells().for_each(|cell| write_cell(row, &cell)),
+        OldKind::Full => relation.kept(old.tuple.cells()).for_each(|cell| write_cell(row, &cell)),
         // Other columns of a key tuple are null on the wire and mean "not sent".
         OldKind::Key => {
             let mut wanted = relation.identity_at.iter().copied().peekable();
-            for (at, cell) in old.tuple.cells().enumerate() {
+            for (at, cell) in relation.kept(old.tuple.cells()).enumerate() {
                 if wanted.peek() == Some(&at) {
                     wanted.next();
                     write_cell(row, &cell);
@@ -237,14 +237,15 @@ fn write_old(row: &mut RowWriter<'_>, relation: &Relation, old: &OldTuple<'_>) {
     }
 }
 
-fn write_new(row: &mut RowWriter<'_>, new: &Tuple<'_>, full_old: Option<&OldTuple<'_>>) {
+fn write_new(row: &mut RowWriter<'_>, relation: &Relation, new: &Tuple<'_>, full_old: Option<&OldTuple<'_>>) {
     match full_old {
-        None => new
-            .cells()
+        None => relation
+            .kept(new.cells())
             .filter(|cell| !matches!(cell, Cell::Unchanged))
             .for_each(|cell| write_cell(row, &cell)),
         Some(old) => {
-            for (cell, before) in new.cells().zip(old.tuple.cells()) {
+            let cells = new.cells().zip(old.tuple.cells());
+            for (cell, before) in relation.kept(cells) {
                 write_cell(row, if matches!(cell, Cell::Unchanged) { &before } else { &cell });
             }
         }
