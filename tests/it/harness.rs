@@ -1,6 +1,7 @@
 //! The harness itself: a fault that it does not inject, or a difference that it does not see, would make every other
 //! test worthless.
 
+mod crossing;
 mod mariadb;
 
 use std::path::Path;

@@ -9,11 +9,14 @@
 mod alter;
 mod cli;
 mod crossing;
+mod crossings;
 mod deploy;
 mod faults;
 mod harness;
 mod hostile;
 mod large;
+mod load;
+mod mariadb;
 mod mysql;
 mod mysql_target;
 mod pgbench;

@@ -1,6 +1,7 @@
 //! Deliveries against private MySQL and MariaDB servers, without HTTP around them: what a lane promises, and what it
 //! writes.
 
+mod crossing;
 mod guarantees;
 mod model;
 mod rows;
@@ -57,7 +58,7 @@ fn cell(text: &str) -> Cell<'_> {
     if text == "~" { Cell::Null } else { Cell::text(text) }
 }
 
-type Numbered = Vec<(u16, Cell<'static>)>;
+pub(crate) type Numbered = Vec<(u16, Cell<'static>)>;
 
 fn numbered(cells: &[&str]) -> Numbered {
     cells.iter().enumerate().map(|(i, text)| (i as u16, cell(text).into_owned())).collect()
@@ -68,11 +69,11 @@ fn some(cells: &[(u16, &str)]) -> Numbered {
 }
 
 #[derive(Debug, Clone)]
-struct Change {
+pub(crate) struct Change {
     def: TableDef,
     op: Op,
     old: Numbered,
-    new: Numbered,
+    pub(crate) new: Numbered,
     maybe_missing: bool,
 }
 
@@ -82,7 +83,7 @@ impl Change {
     }
 }
 
-fn insert(def: &TableDef, cells: &[&str]) -> Change {
+pub(crate) fn insert(def: &TableDef, cells: &[&str]) -> Change {
     Change::new(def, Op::Insert, vec![], numbered(cells))
 }
 
@@ -114,14 +115,14 @@ fn truncate(def: &TableDef) -> Change {
 
 /// A delivery under construction.
 #[derive(Clone)]
-struct Builder {
+pub(crate) struct Builder {
     head: DeliveryHead,
     blocks: Vec<(BlockHead, Vec<Change>)>,
     /// Defined although no row may refer to them.
     defs: Vec<TableDef>,
 }
 
-fn delivery(prev: Option<Position>) -> Builder {
+pub(crate) fn delivery(prev: Option<Position>) -> Builder {
     Builder {
         head: DeliveryHead {
             rowbridge: 1,
@@ -140,7 +141,7 @@ fn delivery(prev: Option<Position>) -> Builder {
 
 impl Builder {
     /// A transaction whose changes have the ordinals from 1 on.
-    fn block(self, offset: u64, changes: Vec<Change>) -> Self {
+    pub(crate) fn block(self, offset: u64, changes: Vec<Change>) -> Self {
         self.part(Position::new(1, offset, 1), changes)
     }
 
@@ -164,7 +165,7 @@ impl Builder {
         self
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut defs = self.defs.clone();
         let mut bodies = Vec::new();
         for (head, changes) in &self.blocks {

@@ -2,8 +2,7 @@
 //!
 //! Rows become text by the server itself under fixed settings, are sorted by bytes and merged here. So equal means equal
 //! as multisets, keyless tables included, and a type that the two servers print alike is compared without our parsing it.
-//! That holds between databases of one kind only: each kind prints in its own way. Between two kinds, each needs a form
-//! of its own that both can be brought to, in a module beside [`mariadb`].
+//! That holds between databases of one kind only: each kind prints in its own way. [`crossing`] compares two kinds.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -17,11 +16,13 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use tokio_postgres::Client;
 
+pub use crossing::{Place, crossing_tables_equal, wait_until_crossing_equal};
 pub use mariadb::{mariadb_tables_equal, wait_for_mariadb_count, wait_until_mariadb_equal};
 
 use crate::postgres::connect;
 use crate::wait::{self, POLL};
 
+mod crossing;
 mod mariadb;
 
 /// How many rows of each side a difference shows.

@@ -20,6 +20,8 @@ pub struct Kills {
     pub publisher: u32,
     /// Subscriber processes killed.
     pub subscriber: u32,
+    /// Restarts of the target's server, each of which may take an answer with it.
+    pub servers: u32,
     /// Deliveries that brought changes which the target had already.
     pub repeated: u32,
 }
@@ -29,7 +31,11 @@ pub struct Kills {
 /// Counters die with their process, so they are read right before a subscriber is killed: what it got again between the
 /// reading and the kill is missed, never counted twice.
 pub async fn kill_in_turn(pair: &Pair, times: u32, longest_wait: Duration) -> Kills {
-    let mut kills = Kills::default();
+    kill_on(pair, Kills::default(), times, longest_wait).await
+}
+
+/// As [`kill_in_turn`], after others.
+pub async fn kill_on(pair: &Pair, mut kills: Kills, times: u32, longest_wait: Duration) -> Kills {
     for round in 0..times {
         let wait = rand::rng().random_range(Duration::from_millis(50)..longest_wait);
         tokio::time::sleep(wait).await;
@@ -51,11 +57,11 @@ pub async fn kill_in_turn(pair: &Pair, times: u32, longest_wait: Duration) -> Ki
 pub async fn account(pair: &Pair, mut kills: Kills) -> Kills {
     kills.repeated += repeated(pair).await as u32;
     eprintln!(
-        "{} kills of the publisher, {} of the subscriber, {} deliveries repeated",
-        kills.publisher, kills.subscriber, kills.repeated
+        "{} kills of the publisher, {} of the subscriber, {} restarts of servers, {} deliveries repeated",
+        kills.publisher, kills.subscriber, kills.servers, kills.repeated
     );
     assert!(
-        kills.repeated <= kills.publisher + kills.subscriber,
+        kills.repeated <= kills.publisher + kills.subscriber + kills.servers,
         "more than one delivery per kill was repeated: {kills:?}"
     );
     kills

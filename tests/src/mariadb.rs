@@ -297,7 +297,13 @@ impl Server {
     /// A connection URL of a user made by [`Self::create_user`]. The password is put in as it is.
     #[must_use]
     pub fn url_of(&self, user: &str, password: &str, database: &str) -> String {
-        format!("mysql://{user}:{password}@127.0.0.1:{}/{database}", self.port)
+        self.url_of_via(self.port, user, password, database)
+    }
+
+    /// As [`Self::url_of`], through another port.
+    #[must_use]
+    pub fn url_of_via(&self, port: u16, user: &str, password: &str, database: &str) -> String {
+        format!("mysql://{user}:{password}@127.0.0.1:{port}/{database}")
     }
 
     /// Whether the server process is there.

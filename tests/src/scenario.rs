@@ -7,8 +7,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use crate::compare::{wait_until_equal, wait_until_sqlite_equal};
+use crate::compare::{
+    Place, Side, wait_until_crossing_equal, wait_until_equal, wait_until_mariadb_equal,
+    wait_until_sqlite_equal,
+};
 use crate::config::{Endpoint, Publisher, Subscriber};
+use crate::mariadb::{Product, Server, ServerOptions};
 use crate::metrics::http_client;
 use crate::port::free_port;
 use crate::postgres::{Cluster, ClusterOptions};
@@ -27,6 +31,8 @@ pub const ENDPOINT: &str = "copy";
 /// Which server an end has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// MariaDB, a server of its own; or MySQL, if the options say so.
+    Mariadb,
     /// PostgreSQL, a cluster of its own.
     Postgres,
     /// SQLite, a file of its own.
@@ -38,6 +44,7 @@ impl Kind {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Mariadb => "mysql",
             Self::Postgres => "postgres",
             Self::Sqlite => "sqlite",
         }
@@ -57,11 +64,15 @@ pub struct PairOptions {
     pub source: ClusterOptions,
     /// The target cluster, when there is one.
     pub target: ClusterOptions,
+    /// The source server, when it is MariaDB.
+    pub source_server: ServerOptions,
+    /// The target server, when it is MariaDB.
+    pub target_server: ServerOptions,
     /// A proxy between publisher and subscriber.
     pub http_proxy: bool,
-    /// A proxy between publisher and source cluster.
+    /// A proxy between publisher and source server.
     pub source_proxy: bool,
-    /// A proxy between subscriber and target cluster.
+    /// A proxy between subscriber and target server.
     pub target_proxy: bool,
 }
 
@@ -72,10 +83,20 @@ impl PairOptions {
         Self::new(Kind::Postgres, "public.*")
     }
 
+    /// MariaDB to MariaDB, all of [`DATABASE`].
+    #[must_use]
+    pub fn mariadb() -> Self {
+        Self::crossing(Kind::Mariadb, Kind::Mariadb)
+    }
+
     /// From one kind of database to another, all tables.
     #[must_use]
     pub fn crossing(source: Kind, target: Kind) -> Self {
-        let tables = if source == Kind::Postgres { "public.*" } else { "*" };
+        let tables = match source {
+            Kind::Mariadb => "shop.*",
+            Kind::Postgres => "public.*",
+            Kind::Sqlite => "*",
+        };
         Self { target_kind: target, ..Self::new(source, tables) }
     }
 
@@ -92,6 +113,8 @@ impl PairOptions {
             tables: vec![tables.into()],
             source: ClusterOptions::default(),
             target: ClusterOptions::default(),
+            source_server: ServerOptions::default(),
+            target_server: ServerOptions::default(),
             http_proxy: false,
             source_proxy: false,
             target_proxy: false,
@@ -113,26 +136,57 @@ impl PairOptions {
     }
 }
 
+/// Who Rowbridge is in MariaDB, with the privileges that docs/roles.md names for each end and no others.
+const USER: &str = "rowbridge";
+const PASSWORD: &str = "s3cret";
+
 #[derive(Debug)]
 enum End {
+    Mariadb(Server),
     Postgres(Cluster),
     Sqlite(SqliteFile),
 }
 
 impl End {
-    async fn make(kind: Kind, name: &str, options: ClusterOptions) -> Self {
+    async fn make(kind: Kind, side: Side, cluster: ClusterOptions, server: ServerOptions) -> Self {
         match kind {
+            Kind::Mariadb => {
+                let server = Server::start(server).await;
+                server.create_database(DATABASE).await;
+                let all = |privileges: &str| format!("{privileges} ON {DATABASE}.*");
+                let grants = match (side, server.product()) {
+                    (Side::Source, Product::MariaDb) => {
+                        ["REPLICATION SLAVE, BINLOG MONITOR ON *.*".into(), all("SELECT, LOCK TABLES")]
+                    }
+                    (Side::Source, Product::MySql) => {
+                        ["REPLICATION SLAVE, REPLICATION CLIENT ON *.*".into(), all("SELECT, LOCK TABLES")]
+                    }
+                    (Side::Target, _) => [all("SELECT, INSERT, UPDATE, DELETE"), all("CREATE, DROP")],
+                };
+                let grants = grants.each_ref().map(String::as_str);
+                server.create_user(USER, PASSWORD, &grants).await;
+                Self::Mariadb(server)
+            }
             Kind::Postgres => {
-                let cluster = Cluster::start(options).await;
+                let cluster = Cluster::start(cluster).await;
                 cluster.create_database(DATABASE).await;
                 Self::Postgres(cluster)
             }
-            Kind::Sqlite => Self::Sqlite(SqliteFile::create(name)),
+            Kind::Sqlite => Self::Sqlite(SqliteFile::create(&side.to_string())),
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Mariadb(_) => Kind::Mariadb,
+            Self::Postgres(_) => Kind::Postgres,
+            Self::Sqlite(_) => Kind::Sqlite,
         }
     }
 
     fn proxy(&self, wanted: bool) -> Option<Proxy> {
         match self {
+            Self::Mariadb(server) if wanted => Some(Proxy::to_port(server.port())),
             Self::Postgres(cluster) if wanted => Some(Proxy::to_port(cluster.port())),
             _ => None,
         }
@@ -140,11 +194,46 @@ impl End {
 
     fn url(&self, proxy: Option<&Proxy>) -> String {
         match self {
+            Self::Mariadb(server) => {
+                let port = proxy.map_or(server.port(), Proxy::port);
+                server.url_of_via(port, USER, PASSWORD, DATABASE)
+            }
             Self::Postgres(cluster) => match proxy {
                 Some(proxy) => cluster.url_via(proxy.port(), DATABASE),
                 None => cluster.url(DATABASE),
             },
             Self::Sqlite(file) => file.url(),
+        }
+    }
+
+    /// The URL for tests, who may do everything.
+    fn own_url(&self) -> String {
+        match self {
+            Self::Mariadb(server) => server.url(DATABASE),
+            _ => self.url(None),
+        }
+    }
+
+    fn place<'a>(&'a self, own_url: &'a str) -> Place<'a> {
+        match self {
+            Self::Mariadb(_) => Place::Mariadb(own_url),
+            Self::Postgres(_) => Place::Postgres(own_url),
+            Self::Sqlite(file) => Place::Sqlite(file.path()),
+        }
+    }
+
+    /// The copy of a source's table: schemas of PostgreSQL and databases of MySQL have the same name in the other one, and
+    /// SQLite has neither, nor is there more than one database where a MySQL target's URL names it.
+    fn copy_of(&self, source: &Self, table: &str) -> String {
+        let (schema, name) = match table.split_once('.') {
+            Some((schema, name)) if !matches!(source, Self::Sqlite(_)) => (Some(schema), name),
+            _ => (None, table),
+        };
+        match (self, source) {
+            (Self::Postgres(_), Self::Mariadb(_)) => format!("{}.{name}", schema.unwrap_or(DATABASE)),
+            (Self::Postgres(_), _) => format!("{}.{name}", schema.unwrap_or("public")),
+            (Self::Mariadb(_), _) => format!("{DATABASE}.{name}"),
+            (Self::Sqlite(_), _) => name.to_owned(),
         }
     }
 }
@@ -170,11 +259,12 @@ impl Pair {
     /// Makes servers, proxies and configuration files, and starts no daemon yet: the test may fill the databases and
     /// change the configurations before.
     pub async fn prepare(options: PairOptions) -> Self {
-        let PairOptions { kind, target_kind, tables, source, target, http_proxy, source_proxy, target_proxy } =
-            options;
+        let PairOptions { kind, target_kind, tables, http_proxy, source_proxy, target_proxy, .. } = options;
         let folder = tempfile::Builder::new().prefix("rowbridge-pair-").tempdir().unwrap();
-        let (source, target) =
-            tokio::join!(End::make(kind, "source", source), End::make(target_kind, "target", target));
+        let (source, target) = tokio::join!(
+            End::make(kind, Side::Source, options.source, options.source_server),
+            End::make(target_kind, Side::Target, options.target, options.target_server)
+        );
         let source_proxy = source.proxy(source_proxy);
         let target_proxy = target.proxy(target_proxy);
         let port = free_port();
@@ -301,6 +391,23 @@ impl Pair {
         self.target_proxy.as_ref().expect("the options asked for no proxy before the target")
     }
 
+    /// The source's kind.
+    #[must_use]
+    pub fn source_kind(&self) -> Kind {
+        self.source.kind()
+    }
+
+    /// Stops both database servers in order and starts them again, one after the other. A file needs none.
+    pub async fn restart_servers(&self) {
+        for end in [&self.source, &self.target] {
+            match end {
+                End::Mariadb(server) => server.restart().await,
+                End::Postgres(cluster) => cluster.restart().await,
+                End::Sqlite(_) => {}
+            }
+        }
+    }
+
     /// The source cluster of a PostgreSQL pair.
     #[must_use]
     pub fn source_cluster(&self) -> &Cluster {
@@ -311,6 +418,18 @@ impl Pair {
     #[must_use]
     pub fn target_cluster(&self) -> &Cluster {
         cluster(&self.target)
+    }
+
+    /// The source server of a MariaDB pair.
+    #[must_use]
+    pub fn source_server(&self) -> &Server {
+        server(&self.source)
+    }
+
+    /// The target server of a MariaDB pair.
+    #[must_use]
+    pub fn target_server(&self) -> &Server {
+        server(&self.target)
     }
 
     /// The source file of an SQLite pair.
@@ -345,7 +464,7 @@ impl Pair {
         execute(&self.target, sql).await;
     }
 
-    /// Waits until tables, under one name at both ends, are equal row for row.
+    /// Waits until tables, named as at the source, are equal row for row to their copies.
     ///
     /// # Panics
     /// After [`DEADLINE`], with the difference.
@@ -358,12 +477,22 @@ impl Pair {
     /// # Panics
     /// At the deadline, with the difference and the last lines of both daemons.
     pub async fn wait_equal_within(&self, tables: &[&str], deadline: Duration) {
-        let pairs: Vec<(&str, &str)> = tables.iter().map(|table| (*table, *table)).collect();
+        let copies: Vec<String> =
+            tables.iter().map(|table| self.target.copy_of(&self.source, table)).collect();
+        let pairs: Vec<(&str, &str)> =
+            tables.iter().zip(&copies).map(|(table, copy)| (*table, copy.as_str())).collect();
+        let (from, to) = (&self.source.own_url(), &self.target.own_url());
         match (&self.source, &self.target) {
+            (End::Mariadb(_), End::Mariadb(_)) => {
+                wait_until_mariadb_equal(from, to, &pairs, deadline).await;
+            }
+            (End::Postgres(_), End::Postgres(_)) => wait_until_equal(from, to, &pairs, deadline).await,
             (End::Sqlite(source), End::Sqlite(target)) => {
                 wait_until_sqlite_equal(source.path(), target.path(), &pairs, deadline).await;
             }
-            _ => wait_until_equal(&self.source.url(None), &self.target.url(None), &pairs, deadline).await,
+            (source, target) => {
+                wait_until_crossing_equal(source.place(from), target.place(to), &pairs, deadline).await;
+            }
         }
     }
 }
@@ -387,21 +516,23 @@ async fn wait_ready(daemon: &Daemon, admin_port: u16) {
 
 async fn execute(end: &End, sql: &str) {
     match end {
+        End::Mariadb(server) => server.execute(DATABASE, sql).await,
         End::Postgres(cluster) => cluster.execute(DATABASE, sql).await,
         End::Sqlite(file) => file.execute(sql),
     }
 }
 
+fn server(end: &End) -> &Server {
+    let End::Mariadb(server) = end else { panic!("this pair has no MariaDB here") };
+    server
+}
+
 fn cluster(end: &End) -> &Cluster {
-    match end {
-        End::Postgres(cluster) => cluster,
-        End::Sqlite(_) => panic!("this pair has no PostgreSQL"),
-    }
+    let End::Postgres(cluster) = end else { panic!("this pair has no PostgreSQL here") };
+    cluster
 }
 
 fn file(end: &End) -> &SqliteFile {
-    match end {
-        End::Sqlite(file) => file,
-        End::Postgres(_) => panic!("this pair has no SQLite"),
-    }
+    let End::Sqlite(file) = end else { panic!("this pair has no SQLite here") };
+    file
 }

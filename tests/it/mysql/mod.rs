@@ -6,7 +6,7 @@ mod killed;
 mod mysql9;
 mod positions;
 mod shapes;
-mod snapshot;
+pub(crate) mod snapshot;
 mod transactions;
 mod unread;
 mod values;

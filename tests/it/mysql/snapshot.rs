@@ -53,10 +53,15 @@ async fn all(url: &str, name: &str) -> (Vec<Vec<String>>, usize) {
 }
 
 /// The second column of a table as a snapshot has it, in the order of the first one.
-pub(super) async fn values(url: &str, name: &str) -> Vec<String> {
+pub(crate) async fn values(url: &str, name: &str) -> Vec<String> {
+    rows_of(url, name).await.into_iter().map(|mut row| row.remove(1)).collect()
+}
+
+/// All rows of a table as a snapshot has them; NULL is `NULL`.
+pub(crate) async fn rows_of(url: &str, name: &str) -> Vec<Vec<String>> {
     let chunk = reader(url).read_chunk(&table(name), None, usize::MAX).await.unwrap().unwrap();
     assert!(chunk.done);
-    rows(&chunk).into_iter().map(|mut row| row.remove(1)).collect()
+    rows(&chunk)
 }
 
 async fn servers(also: impl Fn(ServerOptions) -> ServerOptions) -> Vec<Server> {

@@ -48,9 +48,6 @@ async fn what_cannot_be_written_says_what_to_run() {
     assert!(reason(&one("v")).await.contains("no table but a view"));
     assert!(reason(&one("short")).await.contains("ALTER TABLE `app`.`short` ADD COLUMN `v` int(11)"));
     assert!(reason(&one("rowbridge_progress")).await.contains("belongs to Rowbridge"));
-    let mut postgres = one("t");
-    postgres.dialect = Dialect::Postgres;
-    assert!(reason(&postgres).await.contains("postgres source cannot be applied"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,15 +58,17 @@ async fn table_equal(source: &mut Conn, target: &mut Conn, from: &str, to: &str)
     sorted_rows_equal(from, names(&from_columns), &left, &right)
 }
 
-struct Column {
-    name: String,
+pub(super) struct Column {
+    pub(super) name: String,
     /// `information_schema.columns.data_type`, for example `varchar`.
-    data_type: String,
+    pub(super) data_type: String,
+    /// Digits of a number, bits of a BIT.
+    pub(super) precision: u64,
 }
 
 impl Column {
     /// What to select, so that the text which the server sends tells any two values apart.
-    fn expression(&self) -> String {
+    pub(super) fn expression(&self) -> String {
         let name = quote(&self.name);
         match self.data_type.as_str() {
             // A FLOAT is printed with six digits only; as a DOUBLE it gets all that it needs to be read back.
@@ -76,14 +78,22 @@ impl Column {
             _ => name,
         }
     }
+
+    /// Whether its values are bytes rather than text.
+    pub(super) fn is_binary(&self) -> bool {
+        matches!(
+            self.data_type.as_str(),
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
+        )
+    }
 }
 
 /// Columns in the order of their names: two tables may hold the same ones in another order.
-async fn columns(session: &mut Conn, side: Side, table: &str) -> Result<Vec<Column>, Difference> {
+pub(super) async fn columns(session: &mut Conn, side: Side, table: &str) -> Result<Vec<Column>, Difference> {
     let (database, name) = split(table);
-    let found: Vec<(Vec<u8>, Vec<u8>)> = session
+    let found: Vec<(Vec<u8>, Vec<u8>, Option<u64>)> = session
         .exec(
-            "SELECT column_name, data_type FROM information_schema.columns
+            "SELECT column_name, data_type, numeric_precision FROM information_schema.columns
              WHERE table_schema = IF(? = '', DATABASE(), ?) AND table_name = ?",
             (database, database, name),
         )
@@ -95,7 +105,11 @@ async fn columns(session: &mut Conn, side: Side, table: &str) -> Result<Vec<Colu
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let mut columns: Vec<Column> = found
         .into_iter()
-        .map(|(name, data_type)| Column { name: text(name), data_type: text(data_type) })
+        .map(|(name, data_type, precision)| Column {
+            name: text(name),
+            data_type: text(data_type),
+            precision: precision.unwrap_or(0),
+        })
         .collect();
     columns.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(columns)
@@ -133,11 +147,11 @@ fn split(table: &str) -> (&str, &str) {
     table.split_once('.').unwrap_or(("", table))
 }
 
-fn quote(name: &str) -> String {
+pub(super) fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-fn quoted_table(table: &str) -> String {
+pub(super) fn quoted_table(table: &str) -> String {
     match split(table) {
         ("", table) => quote(table),
         (database, table) => format!("{}.{}", quote(database), quote(table)),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::Form;
 use super::kind::{Affinity, ColumnType, Kind};
+use super::made::Server;
 use super::plan::{Plan, Reading};
 use super::time::Stamp;
 use super::{plan, sqlite};
@@ -120,6 +121,9 @@ pub struct Conversion {
     natural: Class,
     steps: Steps,
     null_if_zero: bool,
+    keeps_order: bool,
+    /// MariaDB makes 0 of a negative zero, MySQL keeps it.
+    negative_zero: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -202,7 +206,21 @@ impl Conversion {
             };
             Steps::One(plan)
         };
-        Ok(Self { target: target.clone(), natural, steps, null_if_zero })
+        let ordered = |plan: &Plan| plan.keeps_order(source.dialect, target);
+        let keeps_order = match &steps {
+            Steps::One(plan) => ordered(plan),
+            Steps::Classes { untagged, plans } => {
+                slot(*untagged).and_then(|slot| plans[slot].as_ref().ok()).is_some_and(ordered)
+            }
+        };
+        Ok(Self { target: target.clone(), natural, steps, null_if_zero, keeps_order, negative_zero: true })
+    }
+
+    /// The same for the column of a server: MariaDB's holds less than MySQL's.
+    #[must_use]
+    pub fn at(mut self, server: Server) -> Self {
+        self.negative_zero = server != Server::Mariadb || !matches!(self.target.kind, Kind::Float { .. });
+        self
     }
 
     /// Whether every value is written as it came.
@@ -216,12 +234,7 @@ impl Conversion {
     /// Whether the target orders these values as the source does, so that a range of keys is the same range there.
     #[must_use]
     pub fn keeps_order(&self) -> bool {
-        match &self.steps {
-            Steps::One(plan) => plan.keeps_order(&self.target),
-            Steps::Classes { untagged, plans } => slot(*untagged)
-                .and_then(|slot| plans[slot].as_ref().ok())
-                .is_some_and(|plan| plan.keeps_order(&self.target)),
-        }
+        self.keeps_order
     }
 
     /// Converts one value. Borrows where the text is the same.
@@ -260,6 +273,9 @@ impl Conversion {
                 }
             }
         };
+        if !self.negative_zero && converted.1 == "-0" {
+            return Err(Unholdable::NegativeZero);
+        }
         Ok(match converted {
             (class, text) if class == self.natural || self.target.dialect != Dialect::Sqlite => {
                 Cell::Text(text)

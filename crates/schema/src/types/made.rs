@@ -27,6 +27,16 @@ impl Server {
             Self::Sqlite => Dialect::Sqlite,
         }
     }
+
+    /// The collation that tells all texts apart, also by blanks at their end; `None` where every column does.
+    #[must_use]
+    pub fn exact_collation(self) -> Option<&'static str> {
+        match self {
+            Self::Mysql => Some("utf8mb4_0900_bin"),
+            Self::Mariadb => Some("utf8mb4_nopad_bin"),
+            Self::Postgres | Self::Sqlite => None,
+        }
+    }
 }
 
 /// A type as it is declared.
@@ -61,8 +71,7 @@ pub fn made_as(source: &ColumnType, server: Server, key_parts: usize, form: Opti
     match server {
         Server::Postgres => Made { type_name: postgres(kind, source), collation: None },
         Server::Sqlite => Made { type_name: sqlite(kind).to_owned(), collation: None },
-        Server::Mysql => mysql(kind, source, key_parts, "utf8mb4_0900_bin"),
-        Server::Mariadb => mysql(kind, source, key_parts, "utf8mb4_nopad_bin"),
+        Server::Mysql | Server::Mariadb => mysql(kind, source, key_parts, server.exact_collation()),
     }
 }
 
@@ -149,7 +158,35 @@ fn sqlite(kind: &Kind) -> &'static str {
     }
 }
 
-fn mysql(kind: &Kind, source: &ColumnType, key_parts: usize, distinct: &'static str) -> Made {
+/// Bytes of a row that MySQL gives to its columns, less what other things of a row may take.
+const MYSQL_ROW_BYTES: usize = 60_000;
+/// What any other column takes at most, pointers to long values included.
+const MYSQL_COLUMN_BYTES: usize = 32;
+
+/// The bounded texts of a table that are made `longtext`, since all columns of a row share 65,535 bytes in MySQL: the
+/// longest first. By column whether it may be, which those of a key may not, and its type.
+#[must_use]
+pub fn too_long_together(columns: &[(bool, Made)]) -> Vec<usize> {
+    let bytes = |made: &Made| {
+        let length = ["varchar(", "char("].iter().find_map(|name| made.type_name.strip_prefix(name));
+        let characters = length.and_then(|rest| rest.trim_end_matches(')').parse::<usize>().ok());
+        characters.map_or(MYSQL_COLUMN_BYTES, |characters| 4 * characters + 2)
+    };
+    let mut sizes: Vec<(usize, usize)> = columns.iter().map(|(_, made)| bytes(made)).enumerate().collect();
+    let mut total: usize = sizes.iter().map(|(_, size)| size).sum();
+    sizes.sort_by_key(|&(at, size)| (std::cmp::Reverse(size), at));
+    let mut long = Vec::new();
+    for (at, size) in sizes.into_iter().filter(|&(at, _)| columns[at].0) {
+        if total <= MYSQL_ROW_BYTES || size <= MYSQL_COLUMN_BYTES {
+            break;
+        }
+        total -= size - MYSQL_COLUMN_BYTES;
+        long.push(at);
+    }
+    long
+}
+
+fn mysql(kind: &Kind, source: &ColumnType, key_parts: usize, distinct: Option<&'static str>) -> Made {
     let plain = |name: &str| Made { type_name: name.to_owned(), collation: None };
     let ascii = |name: &str| Made { type_name: name.to_owned(), collation: Some("ascii_bin") };
     let share = MYSQL_KEY_BYTES / key_parts.max(1);
@@ -159,7 +196,7 @@ fn mysql(kind: &Kind, source: &ColumnType, key_parts: usize, distinct: &'static 
             (_, 0) => "longtext".to_owned(),
             (most, _) => format!("varchar({})", most.unwrap_or(u32::MAX).min(share as u32 / 4)),
         };
-        Made { type_name, collation: Some(distinct) }
+        Made { type_name, collation: distinct }
     };
     match kind {
         Kind::Bool => plain("tinyint(1)"),
@@ -189,7 +226,7 @@ fn mysql(kind: &Kind, source: &ColumnType, key_parts: usize, distinct: &'static 
         Kind::Text { limit: Limit::Chars(length), padded: true, .. }
             if *length <= MYSQL_VARCHAR && key_parts == 0 =>
         {
-            Made { type_name: format!("char({length})"), collation: Some(distinct) }
+            Made { type_name: format!("char({length})"), collation: distinct }
         }
         Kind::Text { limit, .. } => text(match limit {
             Limit::Chars(length) => Some(*length),

@@ -27,7 +27,7 @@ mod time;
 
 pub use conversion::{Conversion, Mismatch, Unholdable};
 pub use kind::{Affinity, Charset, ColumnType, Kind, Limit};
-pub use made::{Made, Server, made_as};
+pub use made::{Made, Server, made_as, too_long_together};
 
 use serde::{Deserialize, Serialize};
 

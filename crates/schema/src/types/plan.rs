@@ -173,9 +173,12 @@ fn is_same(source: &ColumnType, reading: Reading, target: &ColumnType) -> bool {
 }
 
 impl Plan {
-    pub(super) fn keeps_order(&self, target: &ColumnType) -> bool {
+    pub(super) fn keeps_order(&self, source: Dialect, target: &ColumnType) -> bool {
         use Reading as R;
         match (self.reading, &target.kind) {
+            // MariaDB orders UUIDs of versions 1 to 5 by their last group first.
+            (R::Uuid, _) if source == Dialect::Mysql => false,
+            (R::Uuid, Kind::Uuid) if target.dialect == Dialect::Mysql => false,
             (R::Integer | R::Year, Kind::Integer { .. } | Kind::Decimal { .. } | Kind::Year)
             | (R::Bool, Kind::Bool | Kind::Integer { .. })
             | (R::Uuid, Kind::Uuid)

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use rowbridge_schema::types::{ColumnType, Conversion, Made, Server, Unholdable, made_as};
+use rowbridge_schema::types::{ColumnType, Conversion, Made, Server, Unholdable, made_as, too_long_together};
 use rowbridge_schema::wire::{Block, BlockHead, Chunk, Delivery, FailingChange, KeyRange, Run};
 use rowbridge_schema::{Cell, Dialect, Position, TableDef, TableId};
 
@@ -55,16 +55,29 @@ fn made_column(def: &TableDef, mapped: &MappedTable, index: usize, server: Serve
 pub fn made(def: &TableDef, mapped: &MappedTable, server: Server) -> TableDef {
     let crossing = def.dialect != server.dialect();
     let mut made = def.clone();
+    let mut types: Vec<_> = (0..def.columns.len()).map(|at| made_column(def, mapped, at, server)).collect();
+    if crossing && server.dialect() == Dialect::Mysql {
+        let bounded = |(at, made): (usize, &Option<Made>)| {
+            let in_key = def.key.iter().any(|&k| usize::from(k) == at);
+            made.clone().map(|made| (!in_key, made))
+        };
+        let columns: Vec<_> = types.iter().enumerate().filter_map(bounded).collect();
+        for at in too_long_together(&columns) {
+            if let Some(made) = &mut types[at] {
+                made.type_name = "longtext".to_owned();
+            }
+        }
+    }
     made.dialect = server.dialect();
     if crossing {
         made.types.clear();
         made.options.clear();
     }
-    for (index, column) in made.columns.iter_mut().enumerate() {
+    for ((index, column), made) in made.columns.iter_mut().enumerate().zip(types) {
         if crossing {
             column.generated = None;
         }
-        if let Some(Made { type_name, collation }) = made_column(def, mapped, index, server) {
+        if let Some(Made { type_name, collation }) = made {
             column.type_name = type_name;
             column.collation = collation.map(str::to_owned);
         }
@@ -80,6 +93,8 @@ pub fn made(def: &TableDef, mapped: &MappedTable, server: Server) -> TableDef {
 pub struct Conversions {
     /// By column of the definition; `None` for one that is not written or needs no conversion.
     columns: Vec<Option<Conversion>>,
+    /// By column of the definition: the target orders its values as the source does, as far as a conversion is concerned.
+    ordered: Vec<bool>,
     /// Columns that are not written at all.
     dropped: Vec<bool>,
     key: Vec<u16>,
@@ -101,11 +116,13 @@ impl Conversions {
         actual: impl Fn(&str) -> Option<ColumnType>,
     ) -> Result<Self, Misfit> {
         let mut columns = Vec::with_capacity(def.columns.len());
+        let mut ordered = Vec::with_capacity(def.columns.len());
         for (index, name) in mapped.columns.iter().enumerate() {
             let wanted = made_column(def, mapped, index, server);
             let target = name.as_deref().and_then(&actual);
             let (Some(wanted), Some(target)) = (wanted, target) else {
                 columns.push(None);
+                ordered.push(true);
                 continue;
             };
             let source = ColumnType::of(def, &def.columns[index]);
@@ -117,11 +134,15 @@ impl Conversions {
                 };
                 Misfit { column: index, reason, wanted }
             })?;
+            let conversion = conversion.at(server);
+            // Also of texts that are written as they came.
+            ordered.push(conversion.keeps_order());
             columns.push(Some(conversion).filter(|conversion| !conversion.is_identity()));
         }
         let names: Vec<String> = def.columns.iter().map(|column| column.name.clone()).collect();
         Ok(Self {
             columns,
+            ordered,
             dropped: mapped.columns.iter().map(Option::is_none).collect(),
             key: def.key.clone(),
             key_names: def.key.iter().filter_map(|&k| names.get(usize::from(k)).cloned()).collect(),
@@ -208,7 +229,7 @@ impl Conversions {
 
     /// Whether a range of keys is the same range at the target.
     fn keeps_order(&self) -> bool {
-        self.key.iter().all(|&k| self.column(k).is_none_or(Conversion::keeps_order))
+        self.key.iter().all(|&k| self.ordered.get(usize::from(k)).copied().unwrap_or_default())
     }
 
     fn chunk(&self, chunk: &Chunk) -> Result<Chunk, (u16, Unholdable)> {

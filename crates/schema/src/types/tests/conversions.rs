@@ -600,3 +600,21 @@ fn nothing_is_copied_where_nothing_changes() {
     let same = Conversion::between(&column(Postgres, "integer"), &column(Mysql, "bigint(20)")).unwrap();
     assert!(same.is_identity());
 }
+
+/// A range of keys of the source is one at the target only where both order its keys alike.
+#[test]
+fn only_some_keys_lie_in_one_order() {
+    let keeps = |from: (Dialect, &str), to: (Dialect, &str)| {
+        Conversion::between(&column(from.0, from.1), &column(to.0, to.1)).unwrap().keeps_order()
+    };
+    use Dialect::{Mysql, Postgres, Sqlite};
+    assert!(keeps((Postgres, "bigint"), (Mysql, "bigint")));
+    assert!(keeps((Postgres, "bytea"), (Mysql, "varbinary(9)")));
+    assert!(keeps((Postgres, "uuid"), (Sqlite, "TEXT")));
+    // Texts that are written as they came are ordered by a collation all the same.
+    assert!(!keeps((Postgres, "text"), (Mysql, "longtext@utf8mb4_nopad_bin")));
+    assert!(!keeps((Sqlite, "TEXT"), (Mysql, "varchar(768)@utf8mb4_nopad_bin")));
+    assert!(!keeps((Postgres, "uuid"), (Mysql, "uuid")));
+    assert!(!keeps((Mysql, "uuid"), (Postgres, "uuid")));
+    assert!(!keeps((Mysql, "uuid"), (Sqlite, "TEXT")));
+}

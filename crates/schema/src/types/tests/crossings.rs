@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::super::{Conversion, Server, made_as};
+use super::super::{Conversion, Server, made_as, too_long_together};
 use super::{Dialect, cell, column, made, samples};
 
 const BEGIN: &str = "<!-- crossings: written by a test; ROWBRIDGE_WRITE_DOCS=1 cargo test -p rowbridge-schema crossings -->\n";
@@ -70,7 +70,12 @@ fn table(source: Dialect) -> String {
             let target = made(&source_type, server, None);
             let conversion = Conversion::between(&source_type, &target).expect("the made type fits");
             for text in *values {
-                if let Err(why) = conversion.convert(cell(source, text)) {
+                let held = |server| conversion.clone().at(server).convert(cell(source, text)).map(drop);
+                let (title, held) = match (server, held(server)) {
+                    (Server::Mysql, Ok(())) => ("MariaDB", held(Server::Mariadb)),
+                    (_, held) => (title, held),
+                };
+                if let Err(why) = held {
                     let why = why.to_string().replace('|', "\\|");
                     let why = why.split("; `as").next().unwrap_or_default().to_owned();
                     refused.push(format!("{title}: {} ({why})", value(source, text)));
@@ -120,4 +125,16 @@ fn keys_in_mysql_are_bounded_and_tell_texts_apart() {
     assert_eq!(key(Sqlite, "", Server::Mysql, 1).0, "varchar(768)");
     assert_eq!(key(Sqlite, "BLOB", Server::Mysql, 2).0, "varbinary(1536)");
     assert_eq!(key(Postgres, "text", Server::Sqlite, 1), ("TEXT".into(), None));
+}
+
+/// A row of MySQL has room for 65,535 bytes of bounded columns.
+#[test]
+fn texts_that_are_too_long_together_are_unbounded() {
+    let made = |name: &str| made_as(&column(Dialect::Postgres, name), Server::Mariadb, 0, None);
+    let long = (true, made("character varying(255)"));
+    let mut columns = vec![(false, made("character varying(255)")), (true, made("character varying(200)"))];
+    columns.resize(58, long.clone());
+    assert_eq!(too_long_together(&columns), [0_usize; 0]);
+    columns.resize(60, long);
+    assert_eq!(too_long_together(&columns), [2, 3]);
 }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rowbridge_schema::types::{ColumnType, Server};
 use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Classified as _, Dialect, TableDef, TableId, TableName};
 use tracing::{info, warn};
 
-use super::catalog::{self, Binding, Misfit};
+use super::catalog::{self, Binding, Misfit, TargetTable};
 use super::create;
 use super::error::{Verdict, describe, verdict};
 use super::lane::{MysqlLane, Stop, stop};
+use super::session::Flavor;
+use crate::cross::{self, Conversions};
 use crate::plan::MappedTable;
 
 /// Table shapes remembered per lane.
@@ -66,13 +69,6 @@ impl MysqlLane {
 
     async fn bind(&mut self, def: &TableDef, id: TableId) -> Result<Result<Binding, Misfit>, Stop> {
         let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
-        // Where a source of another kind gets its conversions: from here on, everything is of this kind.
-        if def.dialect != Dialect::Mysql {
-            return whole(format!(
-                "changes of a {} source cannot be applied to MySQL by this release; use a {} target",
-                def.dialect, def.dialect
-            ));
-        }
         let first_time = self.warned.insert(id);
         let mapping = &self.settings.mapping;
         let mapped = match mapping.table(def) {
@@ -107,11 +103,23 @@ impl MysqlLane {
         if target.name.to_lowercase().starts_with("rowbridge_") {
             return whole(format!("{target} belongs to Rowbridge and cannot be written from a source"));
         }
-        let found = match self.find(def, &mapped, &target).await? {
+        let crossing = cross::needed(def, &mapped, Dialect::Mysql);
+        let server = match self.session.flavor {
+            Flavor::Mysql => Server::Mysql,
+            Flavor::MariaDb => Server::Mariadb,
+        };
+        let made_as = crossing.then(|| cross::made(def, &mapped, server));
+        let found = match self.find(made_as.as_ref().unwrap_or(def), &mapped, &target).await? {
             Ok(found) => found,
             Err(misfit) => return Ok(Err(misfit)),
         };
-        let bound = catalog::bind(def, &mapped, &found);
+        let bound = match crossing {
+            true => crossed(def, &mapped, &found, server),
+            false => catalog::bind(def, &mapped, &found),
+        };
+        let bound = bound.and_then(|mut binding| {
+            catalog::keep_apart(&mut binding, def, &mapped, &found, server).map(|()| binding)
+        });
         if first_time && let Ok(binding) = &bound {
             remark(&target, binding);
         }
@@ -124,7 +132,7 @@ impl MysqlLane {
         def: &TableDef,
         mapped: &MappedTable,
         target: &TableName,
-    ) -> Result<Result<catalog::TargetTable, Misfit>, Stop> {
+    ) -> Result<Result<TargetTable, Misfit>, Stop> {
         let doing = "reading the target's catalog";
         let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
         if self.linked.is_none() {
@@ -183,6 +191,32 @@ impl MysqlLane {
             Err(reason) => whole(reason),
         }
     }
+}
+
+/// Fits a shape whose values are converted.
+fn crossed(
+    def: &TableDef,
+    mapped: &MappedTable,
+    target: &TargetTable,
+    server: Server,
+) -> Result<Binding, Misfit> {
+    let shape = Conversions::shape(def, mapped, server, |name| {
+        target.column(name).map(|column| (column.type_text.clone(), column.collation.clone()))
+    });
+    let mut binding = catalog::bind(&shape, mapped, target)?;
+    let actual = |name: &str| {
+        let column = target.column(name)?;
+        Some(ColumnType::parse(Dialect::Mysql, &column.type_text, column.collation.as_deref(), &[]))
+    };
+    let conversions = Conversions::plan(def, mapped, server, actual).map_err(|misfit| {
+        let name = mapped.columns[misfit.column].as_deref().unwrap_or_default();
+        let reason = format!("{}; run: {}", misfit.reason, target.modify(name, &misfit.wanted));
+        Misfit { column: Some(def.columns[misfit.column].name.clone()), reason }
+    })?;
+    // Only a source of this kind may keep its cascades to itself.
+    binding.linked &= def.dialect == Dialect::Mysql;
+    binding.conversions = Some(conversions);
+    Ok(binding)
 }
 
 /// What is worth a line in the log when a shape is first seen.

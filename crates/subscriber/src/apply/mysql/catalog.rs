@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, HashSet};
 
 use mysql_async::{Error, Row};
 use rowbridge_schema::config::DeletePolicy;
-use rowbridge_schema::{Dialect, TableDef, TableName};
+use rowbridge_schema::types::{ColumnType, Kind, Made, Server};
+use rowbridge_schema::{Column, Dialect, TableDef, TableName};
 
-use super::collation;
+use super::collation::{self, Merging};
 use super::session::Session;
 use super::statement::{ident, qualified};
 use super::types::{Family, Form, TypeName};
+use crate::cross::Conversions;
 use crate::plan::{Equality, Event, MappedTable, Shape};
 
 /// Storage engines that undo what a transaction has done.
 const TRANSACTIONAL: &[&str] = &["innodb", "rocksdb"];
+
+/// Characters of a text without bound that an index takes of it: a `TINYTEXT` has room for them, and an index for several.
+const INDEXED_BEGINNING: usize = 60;
 
 /// A column of a target table.
 #[derive(Debug, Clone)]
@@ -21,7 +26,7 @@ pub(super) struct TargetColumn {
     pub(super) name: String,
     pub(super) type_text: String,
     charset: Option<String>,
-    collation: Option<String>,
+    pub(super) collation: Option<String>,
     not_null: bool,
     pub(super) generated: bool,
     /// `ON UPDATE CURRENT_TIMESTAMP`
@@ -75,6 +80,8 @@ pub(super) struct Binding {
     pub(super) force_index: String,
     /// The key's columns as a table of their own would declare them.
     pub(super) key_types: Vec<String>,
+    /// An index over such columns: unique, unless one of them is of a type that is indexed by its beginning only.
+    pub(super) key_index: String,
     equality: Vec<Equality>,
     /// The key's texts do not say which keys are equal, so that changes are applied one by one.
     inexact: bool,
@@ -97,6 +104,8 @@ pub(super) struct Binding {
     /// Writable columns of the target that the source does not have, quoted, and what they keep.
     pub(super) extra: Vec<(String, Form)>,
     sent: usize,
+    /// How values get into the target's types; `None` between equal ones.
+    pub(super) conversions: Option<Conversions>,
 }
 
 /// The column of a soft delete.
@@ -311,12 +320,104 @@ impl TargetColumn {
     }
 }
 
+/// Names of columns are compared without regard to case.
+fn same(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// A column as a statement declares it, with the collation if it is one that Rowbridge makes columns with.
+fn declared(type_name: &str, collation: Option<&str>) -> String {
+    match collation.and_then(|name| Some((name, name.split_once('_')?.0))) {
+        Some((name, charset)) => format!("{type_name} CHARACTER SET {charset} COLLATE {name}"),
+        None => type_name.to_owned(),
+    }
+}
+
+impl TargetTable {
+    /// The column of that name.
+    pub(super) fn column(&self, name: &str) -> Option<&TargetColumn> {
+        self.columns.iter().find(|column| same(&column.name, name))
+    }
+
+    /// The statement that gives a column another type.
+    pub(super) fn modify(&self, name: &str, made: &Made) -> String {
+        let not_null = self.column(name).is_some_and(|column| column.not_null);
+        format!(
+            "ALTER TABLE {} MODIFY COLUMN {} {}{}",
+            qualified(&self.name),
+            ident(name),
+            declared(&made.type_name, made.collation),
+            if not_null { " NOT NULL" } else { "" }
+        )
+    }
+}
+
+/// When a source takes two texts of a key's column for the same; `None` where no two differ by what a collation skips
+/// (case, blanks, accents): numbers, times, UUIDs.
+fn source_equality(def: &TableDef, column: &Column) -> Option<Option<Equality>> {
+    if def.dialect == Dialect::Mysql {
+        let family = TypeName::parse(&column.type_name)?.family()?;
+        return (family == Family::Text).then(|| collation::equality(column.collation.as_deref()?));
+    }
+    match ColumnType::of(def, column).kind {
+        Kind::Text { padded: true, .. } => Some(Some(Equality::Padded)),
+        Kind::Text { .. }
+        | Kind::Enum(_)
+        | Kind::Set(_)
+        | Kind::Json { .. }
+        | Kind::Array(_)
+        | Kind::Range
+        | Kind::Dynamic(_)
+        | Kind::Other => Some(Some(Equality::Text)),
+        _ => None,
+    }
+}
+
+/// Sees to it that rows with different keys at the source stay different rows: refuses a key whose collation takes more
+/// texts for equal than the source does.
+pub(super) fn keep_apart(
+    binding: &mut Binding,
+    def: &TableDef,
+    mapped: &MappedTable,
+    target: &TargetTable,
+    server: Server,
+) -> Result<(), Misfit> {
+    for &k in &def.key {
+        let (Some(column), Some(name)) = (def.columns.get(usize::from(k)), mapped.column(k)) else {
+            continue;
+        };
+        let Some(found) = target.column(name) else { continue };
+        let is_text = TypeName::parse(&found.type_text).and_then(|name| name.family()) == Some(Family::Text);
+        let same = def.dialect == Dialect::Mysql && column.collation == found.collation;
+        let Some(source) = source_equality(def, column).filter(|_| is_text && !same) else { continue };
+        let there = found.collation.as_deref().unwrap_or_default();
+        match collation::merging(source, collation::equality(there)) {
+            Merging::Never => {}
+            Merging::Blanks => {
+                if let Some(Some(BoundColumn { form: Form::Text { strips, .. }, .. })) =
+                    binding.columns.get_mut(usize::from(k))
+                {
+                    *strips = true;
+                }
+            }
+            Merging::More => {
+                let made = Made { type_name: found.type_text.clone(), collation: server.exact_collation() };
+                let reason = format!(
+                    "rows with different keys at the source could be one row at the target, where collation {there} takes \
+                     more texts for equal; run: {}",
+                    target.modify(name, &made)
+                );
+                return Err(Misfit { column: Some(column.name.clone()), reason });
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Fits a shape onto its target.
 pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result<Binding, Misfit> {
     let quoted = qualified(&target.name);
-    // Names of columns are compared without regard to case.
-    let same = |a: &str, b: &str| a == b || a.to_lowercase() == b.to_lowercase();
-    let find = |name: &str| target.columns.iter().find(|column| same(&column.name, name));
+    let find = |name: &str| target.column(name);
     let mut columns = Vec::with_capacity(def.columns.len());
     for (column, name) in def.columns.iter().zip(&mapped.columns) {
         let Some(name) = name else {
@@ -329,7 +430,10 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
                 "table {} of the target has no column {name:?}; run: ALTER TABLE {quoted} ADD COLUMN {} {}",
                 target.name,
                 ident(name),
-                column.type_name
+                declared(
+                    &column.type_name,
+                    column.collation.as_deref().filter(|name| collation::is_exact(name))
+                )
             )));
         };
         if found.generated {
@@ -415,6 +519,19 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
             format!("{} {type_name}{collation} NOT NULL{default}", ident(&column.name))
         })
         .collect();
+    let unbounded = |column: &&TargetColumn| {
+        let type_name = TypeName::parse(&column.type_text);
+        type_name.is_some_and(|name| name.base.ends_with("text") || name.base.ends_with("blob"))
+    };
+    let indexed = key.iter().map(|column| match unbounded(column) {
+        true => format!("{}({})", ident(&column.name), INDEXED_BEGINNING),
+        false => ident(&column.name),
+    });
+    let indexed = indexed.collect::<Vec<_>>().join(", ");
+    let key_index = match key.iter().any(unbounded) {
+        true => format!("KEY ({indexed})"),
+        false => format!("PRIMARY KEY ({indexed})"),
+    };
     let same_order = def.key.iter().zip(&key).all(|(&k, found)| {
         let Some(source) = def.columns.get(usize::from(k)) else { return false };
         let families = [source.type_name.as_str(), found.type_text.as_str()]
@@ -455,6 +572,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         equality: equality.unwrap_or_default(),
         same_order,
         key_types,
+        key_index,
         // Only a source of this kind may keep its cascades to itself.
         linked: target.linked && def.dialect == Dialect::Mysql,
         triggers: target.triggers,
@@ -465,6 +583,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         automatic,
         extra,
         sent: def.sent_columns().len(),
+        conversions: None,
         columns,
     })
 }

@@ -35,6 +35,45 @@ pub(super) fn equality(collation: &str) -> Option<Equality> {
     SAME_CASE.contains(&rules).then_some(Equality::Ascii { any_case: false, padded })
 }
 
+/// Whether it tells all texts apart, but for blanks at their end.
+pub(super) fn is_exact(collation: &str) -> bool {
+    matches!(equality(collation), Some(Equality::Text | Equality::Padded))
+}
+
+/// What a target makes of keys that are different at the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// They stay different.
+    Never,
+    /// Those that differ in blanks at their end become one.
+    Blanks,
+    /// Others become one too, or nobody knows.
+    More,
+}
+
+/// From how the source compares and how the target does; `None` is a rule that is not known.
+pub(super) fn merging(source: Option<Equality>, target: Option<Equality>) -> Merging {
+    let class = |equality| match equality {
+        Equality::Text | Equality::Float | Equality::Decimal => (0, false),
+        Equality::Padded => (0, true),
+        Equality::Ascii { any_case, padded } => (if any_case { 2 } else { 1 }, padded),
+    };
+    match (source, target) {
+        // A foreign rule of a server of the same kind: the operator has chosen both.
+        (None, _) => Merging::Never,
+        (Some(Equality::Ascii { .. }), None) => Merging::Never,
+        (Some(_), None) => Merging::More,
+        (Some(source), Some(target)) => {
+            let ((source, padded), (target, pads)) = (class(source), class(target));
+            match (source < target, pads && !padded) {
+                (true, _) => Merging::More,
+                (false, true) => Merging::Blanks,
+                (false, false) => Merging::Never,
+            }
+        }
+    }
+}
+
 /// Collations to make a column with, the best one first, for a server that may not know the source's.
 pub(super) fn candidates(collation: &str) -> Vec<String> {
     let (charset, rules) = collation.split_once('_').unwrap_or((collation, ""));
@@ -52,11 +91,15 @@ pub(super) fn candidates(collation: &str) -> Vec<String> {
     if let Some(rest) = rules.strip_prefix("uca1400_") {
         add(&format!("0900_{}", rest.strip_prefix("nopad_").unwrap_or(rest)));
     }
-    if rules.contains("nopad_") {
+    if rules.contains("nopad_") && rules != "nopad_bin" {
         add(&rules.replace("nopad_", ""));
     }
     if rules.ends_with("_cs") || rules.ends_with("bin") {
+        // The one of MariaDB, the one of MySQL.
         add("nopad_bin");
+        if charset == "utf8mb4" {
+            add("0900_bin");
+        }
         add("bin");
     } else if rules.starts_with("0900") {
         add("unicode_520_nopad_ci");
@@ -85,12 +128,28 @@ mod tests {
     }
 
     #[test]
+    fn coarser_rules_make_one_key_of_several() {
+        let of = |source: &str, target: &str| merging(equality(source), equality(target));
+        assert_eq!(of("utf8mb4_0900_bin", "utf8mb4_nopad_bin"), Merging::Never);
+        assert_eq!(of("utf8mb4_nopad_bin", "utf8mb4_bin"), Merging::Blanks);
+        assert_eq!(of("utf8mb4_bin", "utf8mb4_general_ci"), Merging::More);
+        assert_eq!(of("utf8mb4_0900_as_cs", "utf8mb4_0900_ai_ci"), Merging::More);
+        assert_eq!(of("utf8mb4_0900_ai_ci", "utf8mb4_unicode_520_ci"), Merging::Blanks);
+        assert_eq!(of("utf8mb4_general_ci", "utf8mb4_bin"), Merging::Never);
+        assert_eq!(of("utf8mb4_bin", "utf8mb4_swedish_ci"), Merging::More, "what nobody knows");
+    }
+
+    #[test]
     fn a_server_without_the_collation_gets_the_nearest() {
         assert_eq!(
             candidates("utf8mb4_0900_ai_ci")[..3],
             ["utf8mb4_0900_ai_ci", "utf8mb4_uca1400_nopad_ai_ci", "utf8mb4_unicode_520_nopad_ci"]
         );
         assert_eq!(candidates("utf8mb4_uca1400_as_cs")[1], "utf8mb4_0900_as_cs");
+        assert_eq!(
+            candidates("utf8mb4_nopad_bin")[..3],
+            ["utf8mb4_nopad_bin", "utf8mb4_0900_bin", "utf8mb4_bin"]
+        );
         assert!(candidates("utf8mb4_0900_as_cs").iter().any(|name| name == "utf8mb4_bin"));
     }
 }

@@ -210,11 +210,8 @@ impl MysqlLane {
         let table = self.row.beside(&name);
         if !open.contains(&name) {
             let keys = binding.key_types.join(", ");
-            let names: Vec<&str> = binding.key_idents().collect();
-            let sql = format!(
-                "CREATE TABLE IF NOT EXISTS {table} ({keys}, PRIMARY KEY ({})) ENGINE = InnoDB",
-                names.join(", ")
-            );
+            let sql =
+                format!("CREATE TABLE IF NOT EXISTS {table} ({keys}, {}) ENGINE = InnoDB", binding.key_index);
             let mut session = self.settings.connect().await?;
             session.run(&sql).await.map_err(|source| {
                 if is_denied(&source) {

@@ -30,6 +30,7 @@ use super::set::{self, RowFault, SetError};
 use super::settle::{self, SettleError};
 use crate::apply::decision::{Decision, decide};
 use crate::apply::{Applied, Progress, TargetLane};
+use crate::cross;
 use crate::plan::{Event, Step, fold, plan};
 
 /// Deliveries that a table goes without plain INSERTs after one met a row that was there.
@@ -443,8 +444,20 @@ impl MysqlLane {
         }
     }
 
+    /// The delivery in the target's texts, if it comes from another kind of database.
+    fn converted<'d>(&self, delivery: &'d Delivery<'d>) -> Result<Option<Delivery<'d>>, Stop> {
+        let conversions =
+            |id: &TableId| self.bindings.get(id).and_then(|binding| binding.conversions.as_ref());
+        let tables = delivery.tables.keys().filter_map(|id| Some((*id, conversions(id)?))).collect();
+        let reached = self.staged.as_ref().or(self.committed.as_ref());
+        let after = reached.filter(|reached| reached.source == delivery.head.source);
+        cross::convert(delivery, &tables, after.map(|reached| reached.position)).map_err(Stop::Rejected)
+    }
+
     async fn attempt(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Applied, Stop> {
         self.bind_all(delivery).await?;
+        let converted = self.converted(delivery)?;
+        let delivery = converted.as_ref().unwrap_or(delivery);
         if self.staged.is_none()
             && let Outcome::Done(applied) = self.quickly(delivery, to).await?
         {

@@ -237,7 +237,7 @@ pub(super) enum Form {
     DateTime(u32),
     Timestamp(u32),
     Time(u32),
-    /// `strips`: `CHAR` loses trailing blanks.
+    /// `strips`: `CHAR` loses trailing blanks, and a key under a padding collation does not see them.
     Text {
         limit: Limit,
         strips: bool,
@@ -422,7 +422,7 @@ impl Form {
                     return Err("the value is longer than the target's type allows");
                 }
                 if *strips && text.ends_with(' ') {
-                    return Err("the value ends with a blank, which the target's type char does not keep");
+                    return Err("the value ends with a blank, which does not count in the target's column");
                 }
                 quote(text.as_bytes(), out);
             }
