@@ -12,8 +12,9 @@ async fn published_generated_columns_are_computed_by_the_copy() {
     };
     let pair = Pair::prepare(PairOptions { source, target, ..PairOptions::postgres() }).await;
     pair.source_execute(
-        "CREATE TABLE t (twice int GENERATED ALWAYS AS (a * 2) STORED, id int PRIMARY KEY, a int,
-                         thrice int GENERATED ALWAYS AS (a * 3) VIRTUAL, b text);
+        "CREATE TYPE mood AS ENUM ('sad', 'happy');
+         CREATE TABLE t (twice int GENERATED ALWAYS AS (a * 2) STORED, id int PRIMARY KEY, a int,
+                         thrice int GENERATED ALWAYS AS (a * 3) VIRTUAL, m mood DEFAULT 'sad', b text);
          CREATE TABLE whole (a int, shout text GENERATED ALWAYS AS (upper(b)) STORED, b text);
          ALTER TABLE whole REPLICA IDENTITY FULL;
          CREATE TABLE loose (a int, twice int GENERATED ALWAYS AS (a * 2) VIRTUAL);
@@ -28,7 +29,7 @@ async fn published_generated_columns_are_computed_by_the_copy() {
     let changes = |n: i32| {
         format!(
             "INSERT INTO t (id, a, b) SELECT i, i, repeat('long', 2000) FROM generate_series({n}, {n} + 20) i;
-             UPDATE t SET a = a + 1 WHERE id % 3 = 0;
+             UPDATE t SET a = a + 1, m = 'happy' WHERE id % 3 = 0;
              UPDATE t SET id = id + 1000 WHERE id IN ({n}, {n} - 97);
              DELETE FROM t WHERE id % 10 = 9;
              INSERT INTO whole (a, b) VALUES ({n}, repeat('long', 2000));

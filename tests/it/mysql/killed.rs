@@ -1,4 +1,4 @@
-//! A publisher of MariaDB that is killed during its snapshots.
+//! A publisher of MariaDB or MySQL that is killed during its snapshots.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use rowbridge_schema::Position;
 use rowbridge_schema::wire::{Answer, AnswerStatus, Op, WIRE_VERSION, parse_delivery};
 use rowbridge_tests::config::{Endpoint, Publisher};
+use rowbridge_tests::mariadb::{Server, ServerOptions, Version};
 use rowbridge_tests::metrics::{Metrics, wait_for};
 use rowbridge_tests::port::free_port;
 use rowbridge_tests::process::{Daemon, DaemonOptions};
 use rowbridge_tests::wait::until;
 use rowbridge_tests::webhook::{Received, Receiver, Reply, now, secret, sign};
 
-use super::{DEADLINE, server};
+use super::DEADLINE;
 
 /// The other end of a bridge: a table of keys and values in memory, and how far it is.
 #[derive(Default)]
@@ -106,14 +107,34 @@ const LIVES: usize = 3;
 /// It goes on with the range where it was, not from the start of the table, let alone of everything.
 #[tokio::test]
 async fn a_snapshot_goes_on_where_it_was_killed() {
-    let server = server(&[]).await;
+    goes_on(ServerOptions::default()).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_of_mysql_goes_on_where_it_was_killed() {
+    let Some(options) = ServerOptions::of(Version::MySql9) else { return };
+    goes_on(options.set("binlog_transaction_compression", "ON")).await;
+}
+
+#[tokio::test]
+async fn a_snapshot_of_mysql_without_gtids_goes_on_where_it_was_killed() {
+    let Some(options) = ServerOptions::of(Version::MySql9) else { return };
+    goes_on(options.without_gtids()).await;
+}
+
+async fn goes_on(options: ServerOptions) {
+    let server = Server::start(options).await;
+    server.create_database("shop").await;
     for name in TABLES {
         server
             .execute(
                 "shop",
                 &format!(
                     "CREATE TABLE {name} (id VARCHAR(12) PRIMARY KEY, v VARCHAR(400) NOT NULL);
-                     INSERT INTO {name} SELECT CONCAT('k', seq), RPAD(seq, 300, '.') FROM seq_1_to_{ROWS}"
+                     INSERT INTO {name} WITH RECURSIVE digits (d) AS (SELECT 0 UNION ALL SELECT d + 1 FROM digits WHERE d < 9),
+                       numbers (n) AS (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d + 1
+                                       FROM digits a, digits b, digits c, digits e, digits f)
+                       SELECT CONCAT('k', n), RPAD(n, 300, '.') FROM numbers WHERE n <= {ROWS}"
                 ),
             )
             .await;

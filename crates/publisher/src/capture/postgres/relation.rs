@@ -106,6 +106,8 @@ pub(super) async fn resolve(
     let root_now: u32 = row.try_get(0).map_err(failed)?;
     let root = catalog.roots.get(&announced.oid).and_then(|name| catalog.tables.get(name));
     let leaf_of = root.filter(|table| table.oid != announced.oid).map(|table| table.def.name.clone());
+    // Labels are looked for in rows as they come.
+    let enums = enum_columns(announced, client).await?;
     let mut announced = announced.clone();
     let computed = remove_generated(&mut announced, root.map(|table| &table.def))?;
     let announced = &announced;
@@ -127,7 +129,6 @@ pub(super) async fn resolve(
     let identity = identity_at.iter().map(|&at| columns[at]).collect();
     let key_at: Vec<usize> =
         def.key.iter().filter_map(|key| columns.iter().position(|column| column == key)).collect();
-    let enums = enum_columns(announced, client).await?;
     let moved = root.is_some_and(|table| table.oid != root_now) || is_outdated(&def.types, &enums);
     let relation = Relation {
         table: Arc::new(TableRef::new(&def)),
