@@ -146,7 +146,7 @@ fn mariadb_outcome(sql: &str, error: &mysql_async::Error) -> Option<Outcome> {
 }
 
 fn postgres_outcome(sql: &str, error: &tokio_postgres::Error) -> Option<Outcome> {
-    let Some(db) = error.as_db_error() else { return None };
+    let db = error.as_db_error()?;
     match db.code().code() {
         code if code.starts_with("23") => Some(Outcome::Refused),
         // What is left of a transaction after a deadlock answers so until its end.
