@@ -1,22 +1,18 @@
-//! What MySQL has and MariaDB has not, against a server that whoever runs the tests provides: `ROWBRIDGE_TEST_MYSQL` is
-//! the URL of a database `shop` in a MySQL 8.4 or later with `gtid_mode = ON` and `binlog_row_metadata = FULL`, whose
-//! tables these tests may drop.
+//! What MySQL has and MariaDB has not, against the MySQL 9 of `tests/servers`.
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use rowbridge_publisher::capture::mysql::MysqlError;
-use rowbridge_tests::mariadb::connect;
+use rowbridge_publisher::journal::Resume;
+use rowbridge_tests::mariadb::{Server, ServerOptions, Version, connect};
 
 use super::{Folder, Tap};
 
-async fn given(table: &str) -> Option<(String, Conn)> {
-    let Ok(url) = std::env::var("ROWBRIDGE_TEST_MYSQL") else {
-        println!("skipped: ROWBRIDGE_TEST_MYSQL does not name a MySQL server");
-        return None;
-    };
-    let mut conn = connect(&url).await.unwrap();
-    conn.query_drop(format!("DROP TABLE IF EXISTS {table}")).await.unwrap();
-    Some((url, conn))
+async fn given() -> Option<(Server, String, Conn)> {
+    let server = Server::start(ServerOptions::of(Version::MySql9)?).await;
+    server.create_database("shop").await;
+    let (url, conn) = (server.url("shop"), server.connect("shop").await);
+    Some((server, url, conn))
 }
 
 async fn all(conn: &mut Conn, statements: &[&str]) {
@@ -25,7 +21,7 @@ async fn all(conn: &mut Conn, statements: &[&str]) {
     }
 }
 
-/// The lines about one table: tests share the server.
+/// The lines about one table.
 async fn about(tap: &mut Tap, table: &str) -> Vec<String> {
     let lines = tap.lines().await;
     let words = |line: &String| line.split(' ').nth(1).is_some_and(|name| name == table);
@@ -34,7 +30,7 @@ async fn about(tap: &mut Tap, table: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn transactions_of_mysql() {
-    let Some((url, mut conn)) = given("tx").await else { return };
+    let Some((server, url, mut conn)) = given().await else { return };
     all(&mut conn, &["CREATE TABLE tx (id INT PRIMARY KEY, v VARCHAR(300), d JSON)"]).await;
     let mut tap = Tap::begin_at(&url, Folder::new(), None, None).await.unwrap();
     all(
@@ -79,21 +75,52 @@ async fn transactions_of_mysql() {
         matches!(&error, MysqlError::NotReady { fix, .. } if fix.contains("binlog_row_value_options")),
         "{error}"
     );
-    let gone =
-        rowbridge_publisher::journal::Resume("bin.000001:4;00000000-0000-0000-0000-000000000001:1-5".into());
-    let error = Tap::begin_at(&url, Folder::new(), Some(gone), None).await;
-    let mut tap = error.unwrap();
-    let error = tap.drain().await;
-    // Everything is sent from the first transaction on, or the log is not there.
-    assert!(
-        error.is_ok() || matches!(error, Err(MysqlError::LogGone { .. } | MysqlError::NotReady { .. })),
-        "{error:?}"
-    );
+    // Transactions of the server's own that it has not made yet: its log was begun anew.
+    let file = server.binlog_position().await.file;
+    let uuid = server.query_text("", "SELECT @@server_uuid").await.unwrap();
+    let ahead = format!("{file}:4;{uuid}:1-1000000");
+    let gone = match Tap::begin_at(&url, Folder::new(), Some(Resume(ahead.into())), None).await {
+        Ok(mut tap) => tap.drain().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(gone, MysqlError::LogGone { .. }), "{gone:?}");
+}
+
+/// Without GTIDs a resume point is a place in a file.
+#[tokio::test]
+async fn places_of_a_log_without_gtids() {
+    let Some(options) = ServerOptions::of(Version::MySql9) else { return };
+    let server = Server::start(options.without_gtids()).await;
+    server.create_database("shop").await;
+    let (url, mut conn) = (server.url("shop"), server.connect("shop").await);
+    all(&mut conn, &["CREATE TABLE t (id INT PRIMARY KEY)"]).await;
+    let mut tap = Tap::begin_at(&url, Folder::new(), None, None).await.unwrap();
+    all(
+        &mut conn,
+        &[
+            "INSERT INTO t VALUES (1)",
+            "SET binlog_transaction_compression = ON",
+            "INSERT INTO t VALUES (2), (3)",
+            "FLUSH LOGS",
+            "INSERT INTO t VALUES (4)",
+        ],
+    )
+    .await;
+    assert_eq!(tap.lines().await, ["i t id=1", ".", "i t id=2", "i t id=3", ".", "i t id=4", "."]);
+    let resume = tap.resume.clone().unwrap();
+    assert!(resume.0.ends_with(';'), "{}", resume.0);
+    all(&mut conn, &["INSERT INTO t VALUES (5)"]).await;
+    let mut tap = tap.again_at(&url).await.unwrap();
+    assert_eq!(tap.lines().await, ["i t id=5", "."]);
+    server.restart().await;
+    server.execute("shop", "INSERT INTO t VALUES (6)").await;
+    let mut tap = tap.again_at(&url).await.unwrap();
+    assert_eq!(tap.lines().await, ["i t id=6", "."]);
 }
 
 #[tokio::test]
 async fn values_of_mysql() {
-    let Some((url, mut conn)) = given("js").await else { return };
+    let Some((_server, url, mut conn)) = given().await else { return };
     all(&mut conn, &["CREATE TABLE js (id INT PRIMARY KEY, v JSON)"]).await;
     let mut tap = Tap::begin_at(&url, Folder::new(), None, None).await.unwrap();
     let literals = [

@@ -159,7 +159,7 @@ impl MysqlError {
         if server.code != ER_MASTER_FATAL_ERROR_READING_BINLOG {
             return Self::Stream(error);
         }
-        const GONE: [&str; 8] = [
+        const GONE: [&str; 9] = [
             "not in the master's binlog",
             "Could not find first log file name",
             "purged",
@@ -167,7 +167,10 @@ impl MysqlError {
             "impossible position",
             "not found in binlog",
             "does not have or is ahead",
-            "slave has more GTIDs",
+            // MySQL says it of a slave or, since 8.0.26, of a replica.
+            "has more GTIDs than the",
+            // Without GTIDs.
+            "position > file size",
         ];
         let text = &server.message;
         if GONE.iter().any(|words| text.to_lowercase().contains(&words.to_lowercase())) {
@@ -287,6 +290,8 @@ mod tests {
             "Could not find first log file name in binary log index file",
             "Cannot replicate because the source purged required binary logs.",
             "Client requested source to start replication from impossible position",
+            "Client requested source to start replication from position > file size",
+            "Replica has more GTIDs than the source has, using the source's SERVER_UUID.",
         ] {
             let error = fatal(gone);
             assert!(matches!(&error, MysqlError::LogGone { .. }), "{gone}");
