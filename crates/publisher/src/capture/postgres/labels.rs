@@ -63,16 +63,17 @@ pub(super) async fn enum_columns(
         .collect()
 }
 
-/// Whether a shape that was read earlier lacks labels.
-pub(super) fn is_outdated(types: &[TypeDefinition], columns: &[EnumColumn]) -> bool {
-    columns.iter().any(|column| {
-        types.iter().any(|definition| match definition {
-            TypeDefinition::Enum { name, labels } => {
-                *name == column.name && column.known.iter().any(|label| !labels.contains(label))
-            }
-            _ => false,
-        })
-    })
+/// Takes for known what a shape tells the target, which may have been read before the labels were.
+pub(super) fn know_only(columns: &mut [EnumColumn], told: &[TypeDefinition]) {
+    for column in columns {
+        let labels = told.iter().find_map(|definition| match definition {
+            TypeDefinition::Enum { name, labels } => (*name == column.name).then_some(labels),
+            _ => None,
+        });
+        if let Some(labels) = labels {
+            column.known = labels.iter().cloned().collect();
+        }
+    }
 }
 
 /// Labels of a row that are not known.
@@ -141,6 +142,20 @@ fn elements(text: &str) -> Vec<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The catalog's labels are read after the shape: what came in between is news to the target.
+    #[test]
+    fn a_label_that_the_shape_lacks_is_unknown() {
+        let name = TableName::new("public", "mood");
+        let known = ["sad", "new"].map(str::to_owned).into();
+        let mut columns = [EnumColumn { at: 0, is_array: false, name: name.clone(), known }];
+        know_only(&mut columns, &[]);
+        assert!(columns[0].known.contains("new"));
+        know_only(&mut columns, &[TypeDefinition::Enum { name, labels: vec!["sad".to_owned()] }]);
+        assert!(columns[0].known.contains("sad") && !columns[0].known.contains("new"));
+        accept(&mut columns, vec![(0, "new".to_owned())]);
+        assert!(columns[0].known.contains("new"));
+    }
 
     #[test]
     fn elements_of_an_array_are_found() {

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::catalog::{Catalog, CatalogTable};
 use super::error::PostgresError;
-use super::labels::{EnumColumn, enum_columns, is_outdated};
+use super::labels::{EnumColumn, enum_columns, know_only};
 use super::pgoutput;
 use crate::journal::TableRef;
 
@@ -84,7 +84,7 @@ impl Relation {
 pub(super) struct Resolved {
     /// `None` for a table that is not captured.
     pub relation: Option<Relation>,
-    /// It is a partition of another table than the given catalog says, or an enum has more labels.
+    /// It is a partition of another table than the given catalog says.
     pub moved: bool,
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn resolve(
     let root = catalog.roots.get(&announced.oid).and_then(|name| catalog.tables.get(name));
     let leaf_of = root.filter(|table| table.oid != announced.oid).map(|table| table.def.name.clone());
     // Labels are looked for in rows as they come.
-    let enums = enum_columns(announced, client).await?;
+    let mut enums = enum_columns(announced, client).await?;
     let mut announced = announced.clone();
     let computed = remove_generated(&mut announced, root.map(|table| &table.def))?;
     let announced = &announced;
@@ -129,7 +129,8 @@ pub(super) async fn resolve(
     let identity = identity_at.iter().map(|&at| columns[at]).collect();
     let key_at: Vec<usize> =
         def.key.iter().filter_map(|key| columns.iter().position(|column| column == key)).collect();
-    let moved = root.is_some_and(|table| table.oid != root_now) || is_outdated(&def.types, &enums);
+    know_only(&mut enums, &def.types);
+    let moved = root.is_some_and(|table| table.oid != root_now);
     let relation = Relation {
         table: Arc::new(TableRef::new(&def)),
         def,
