@@ -118,7 +118,16 @@ impl<R: SnapshotReader + 'static> Placing<R> {
     /// New or changed jobs. What is under way for a job that is no longer the same is dropped when its answer comes. The
     /// table under way stays the first one, whatever comes to the list: its changes are what is remembered.
     pub(super) fn plan(&mut self, jobs: Vec<Job>) {
-        self.jobs = jobs.into();
+        let run = |jobs: &VecDeque<Job>, table: &TableName| {
+            jobs.iter().find(|job| job.table == *table).map(|job| job.run)
+        };
+        let jobs = VecDeque::from(jobs);
+        if self.noted.as_ref().is_some_and(|noted| run(&self.jobs, noted) != run(&jobs, noted)) {
+            // Asked for anew: nothing is left of the former run but the changes that no read has seen.
+            self.again.clear();
+            self.then = Then::Finish;
+        }
+        self.jobs = jobs;
         let under_way = self.jobs.iter().position(|job| self.noted.as_ref() == Some(&job.table));
         if let Some(job) = under_way.and_then(|at| self.jobs.remove(at)) {
             self.jobs.push_front(job);

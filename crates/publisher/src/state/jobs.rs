@@ -1,5 +1,7 @@
 //! Tables as they were last sent, and snapshots under way.
 
+use std::sync::PoisonError;
+
 use rowbridge_schema::{EndpointName, TableDef, TableName};
 use rusqlite::params;
 
@@ -19,13 +21,16 @@ pub struct Job {
     pub only: Vec<EndpointName>,
     /// Last key that is durable in the journal.
     pub after: Option<Key>,
+    /// How often it was asked for in this process: what was read before the last time may lack what it was asked for.
+    pub run: u64,
 }
 
 impl Job {
     /// A snapshot of a whole table for every bridge endpoint.
     #[must_use]
     pub fn new(def: &TableDef, resync: bool) -> Self {
-        Self { table: def.name.clone(), keyless: def.key.is_empty(), resync, only: vec![], after: None }
+        let table = def.name.clone();
+        Self { table, keyless: def.key.is_empty(), resync, only: vec![], after: None, run: 0 }
     }
 }
 
@@ -50,6 +55,10 @@ impl State {
     /// # Errors
     /// The file's.
     pub fn add_job(&self, def: &TableDef, job: Option<&Job>) -> Result<(), StateError> {
+        if job.is_some() {
+            let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+            *runs.entry(def.name.clone()).or_default() += 1;
+        }
         let waiting = self.jobs()?.into_iter().find(|waiting| waiting.table == def.name);
         let (status, resync, only) = match (job, waiting) {
             (None, _) => ("done", false, vec![]),
@@ -82,7 +91,7 @@ impl State {
     /// # Errors
     /// The file's.
     pub fn jobs(&self) -> Result<Vec<Job>, StateError> {
-        self.with(|db| {
+        let mut jobs: Vec<Job> = self.with(|db| {
             let mut statement = db.prepare(
                 "SELECT schema, name, keyless, resync, only_for, after FROM tables WHERE status = 'pending' ORDER BY 1, 2",
             )?;
@@ -95,10 +104,16 @@ impl State {
                     resync: row.get(3)?,
                     only: serde_json::from_str(&only).unwrap_or_default(),
                     after: after.and_then(|text| serde_json::from_str(&text).ok()),
+                    run: 0,
                 })
             })?;
             rows.collect()
-        })
+        })?;
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        for job in &mut jobs {
+            job.run = runs.get(&job.table).copied().unwrap_or(0);
+        }
+        Ok(jobs)
     }
 
     /// Whatever was sent of unfinished snapshots counts for nothing: they begin again.
@@ -185,15 +200,19 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
         let (a, b): (EndpointName, EndpointName) = ("a".parse().unwrap(), "b".parse().unwrap());
-        let job = |resync, only: &[&EndpointName]| Job {
+        let job = |resync, only: &[&EndpointName], run| Job {
             only: only.iter().map(|&name| name.clone()).collect(),
+            run,
             ..Job::new(&def("t"), resync)
         };
-        state.add_job(&def("t"), Some(&job(false, &[&a]))).unwrap();
-        state.add_job(&def("t"), Some(&job(true, &[&b]))).unwrap();
-        assert_eq!(state.jobs().unwrap(), [job(true, &[&a, &b])]);
-        state.add_job(&def("t"), Some(&job(false, &[]))).unwrap();
-        assert_eq!(state.jobs().unwrap(), [job(true, &[])]);
+        state.add_job(&def("t"), Some(&job(false, &[&a], 0))).unwrap();
+        state.add_job(&def("t"), Some(&job(true, &[&b], 0))).unwrap();
+        assert_eq!(state.jobs().unwrap(), [job(true, &[&a, &b], 2)]);
+        state.add_job(&def("t"), Some(&job(false, &[], 0))).unwrap();
+        assert_eq!(state.jobs().unwrap(), [job(true, &[], 3)]);
+        // The same again is another one all the same: what was read for the first does not count.
+        state.add_job(&def("t"), Some(&job(true, &[], 0))).unwrap();
+        assert_eq!(state.jobs().unwrap(), [job(true, &[], 4)]);
         state.advance_job(&def("t").name, Some(&vec!["7".into()])).unwrap();
         assert_eq!(state.jobs().unwrap()[0].after, Some(vec!["7".into()]));
         state.advance_job(&def("t").name, None).unwrap();

@@ -9,11 +9,12 @@ mod lanes;
 mod requests;
 mod shapes;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use rowbridge_schema::StreamName;
+use rowbridge_schema::{StreamName, TableName};
 use rusqlite::{Connection, OptionalExtension};
 
 pub use identity::{Identity, TakenOver};
@@ -91,6 +92,8 @@ pub enum StateError {
 pub struct State {
     path: PathBuf,
     database: Mutex<Connection>,
+    /// See [`Job::run`].
+    runs: Mutex<HashMap<TableName, u64>>,
     _lock: File,
 }
 
@@ -124,8 +127,8 @@ impl State {
             std::fs::TryLockError::WouldBlock => StateError::Locked { path: dir.to_owned() },
             std::fs::TryLockError::Error(source) => folder(source),
         })?;
-        let state =
-            Self { path: dir.join(STATE_FILE), database: Mutex::new(open_database(dir)?), _lock: lock };
+        let database = Mutex::new(open_database(dir)?);
+        let state = Self { path: dir.join(STATE_FILE), database, runs: Mutex::default(), _lock: lock };
         match state.meta("stream")? {
             None => {
                 let epoch = present_second().to_string();
