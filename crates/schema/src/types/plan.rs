@@ -16,6 +16,8 @@ pub(super) enum Reading {
     Integer,
     Decimal,
     Float,
+    /// A float of 32 bits, whatever digits its server prints.
+    Single,
     Text,
     /// PostgreSQL's `char(n)`, filled up with blanks that do not count.
     PaddedText,
@@ -54,11 +56,16 @@ pub(super) struct Plan {
 }
 
 impl Reading {
+    fn is_float(self) -> bool {
+        matches!(self, Self::Float | Self::Single)
+    }
+
     pub(super) fn of(kind: &Kind) -> Self {
         match kind {
             Kind::Bool => Self::Bool,
             Kind::Integer { .. } => Self::Integer,
             Kind::Decimal { .. } => Self::Decimal,
+            Kind::Float { bits: 32, .. } => Self::Single,
             Kind::Float { .. } => Self::Float,
             Kind::Text { padded: true, .. } => Self::PaddedText,
             Kind::Text { .. } | Kind::Dynamic(_) => Self::Text,
@@ -97,10 +104,12 @@ pub(super) fn plan(source: &ColumnType, reading: Reading, target: &ColumnType) -
         Kind::Dynamic(_) | Kind::Text { .. } => true,
         Kind::Bool => text || matches!(reading, R::Bool | R::Integer) || is_one_bit(&source.kind),
         Kind::Integer { .. } => {
-            text || matches!(reading, R::Bool | R::Integer | R::Decimal | R::Float | R::Year)
+            text || matches!(reading, R::Bool | R::Integer | R::Decimal | R::Float | R::Single | R::Year)
         }
-        Kind::Decimal { .. } => text || matches!(reading, R::Integer | R::Decimal | R::Float | R::Year),
-        Kind::Float { .. } => text || matches!(reading, R::Integer | R::Float | R::Year),
+        Kind::Decimal { .. } => {
+            text || matches!(reading, R::Integer | R::Decimal | R::Float | R::Single | R::Year)
+        }
+        Kind::Float { .. } => text || matches!(reading, R::Integer | R::Float | R::Single | R::Year),
         Kind::Bytes { .. } => matches!(reading, R::Bytes | R::Hex | R::Geometry),
         Kind::Geometry => matches!(reading, R::Geometry | R::Bytes | R::Hex),
         Kind::Date => text || reading == R::Date,
@@ -184,11 +193,11 @@ impl Plan {
             | (R::Uuid, Kind::Uuid)
             | (R::Bytes | R::Hex, Kind::Bytes { .. })
             | (R::Date, Kind::Date)
-            | (R::Float, Kind::Float { .. }) => true,
+            | (R::Float | R::Single, Kind::Float { .. }) => true,
             (R::Integer | R::Year | R::Bool, Kind::Dynamic(affinity)) => *affinity != Affinity::Text,
             (R::Uuid, Kind::Dynamic(affinity)) => *affinity == Affinity::Text,
             (R::Bytes | R::Hex, Kind::Dynamic(_)) => true,
-            (R::Float, Kind::Dynamic(affinity)) => *affinity == Affinity::Real,
+            (R::Float | R::Single, Kind::Dynamic(affinity)) => *affinity == Affinity::Real,
             _ => false,
         }
     }
@@ -346,7 +355,7 @@ fn integer(reading: Reading, (least, most): (i128, i128), text: &str) -> Result<
             if let Some(unholdable) = special(text) {
                 return Err(unholdable);
             }
-            if text == "-0" && reading == Reading::Float {
+            if text == "-0" && reading.is_float() {
                 return Err(Unholdable::NegativeZero);
             }
             let number = Decimal::parse(text).ok_or(Unholdable::NotOfType)?.integer()?;
@@ -401,10 +410,15 @@ fn float(
     if unsigned && value < 0.0 {
         return Err(Unholdable::Range);
     }
-    let value = if bits == 32 { f64::from(narrow(value)?) } else { value };
+    let value = match bits {
+        // PostgreSQL's digits need not be the fewest ones.
+        32 if reading == Reading::Single => f64::from(value as f32),
+        32 => f64::from(narrow(value)?),
+        _ => value,
+    };
     let made = float_text(value, bits);
     if let Some(written) = Decimal::parse(text)
-        && reading != Reading::Float
+        && !reading.is_float()
     {
         // Of texts and integers the float must be the very number.
         let kept = Decimal::parse(&made).ok_or(Unholdable::Inexact)?;

@@ -84,7 +84,7 @@ pub(super) fn write(
             integer(affinity, if digits.is_empty() { "0" } else { digits })
         }
         Reading::Decimal => decimal(affinity, text),
-        Reading::Float => float(affinity, text),
+        Reading::Float | Reading::Single => float(affinity, text),
         Reading::Bytes => blob(text, true),
         Reading::Hex | Reading::Geometry => blob(text, false),
         // SQLite's own functions read `Z`, not `+00`.
