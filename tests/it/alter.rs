@@ -282,3 +282,34 @@ async fn new_labels_of_an_enum_are_there_before_their_rows() {
     }
     pair.wait_publisher().await;
 }
+
+/// A partition that is truncated says only that something is gone: the table is sent again, and once more if that happens
+/// while it is being sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_truncated_one_after_another() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    pair.source_execute(
+        "CREATE TABLE t (id int PRIMARY KEY, letters text, figure int) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (1000);
+         CREATE TABLE middle PARTITION OF t FOR VALUES FROM (1000) TO (2000);
+         CREATE TABLE high PARTITION OF t FOR VALUES FROM (2000) TO (100000);
+         INSERT INTO t SELECT i, repeat('x', 100), i FROM generate_series(0, 20000) i",
+    )
+    .await;
+    pair.start().await;
+    pair.wait_equal(&T).await;
+    for round in 0..8 {
+        pair.source_execute(
+            "INSERT INTO t SELECT i, 'again', i FROM generate_series(0, 1999) i ON CONFLICT DO NOTHING",
+        )
+        .await;
+        pair.wait_equal(&T).await;
+        pair.source_execute("TRUNCATE low").await;
+        // More and more of the first run is done when the second is asked for.
+        for n in 0..round * 10 {
+            pair.source_execute(&format!("UPDATE t SET figure = -{n} WHERE id = 2000 + {n}")).await;
+        }
+        pair.source_execute("TRUNCATE middle").await;
+        pair.wait_equal(&T).await;
+    }
+}

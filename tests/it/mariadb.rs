@@ -50,5 +50,6 @@ kills_under_load! {
     kills_from_mariadb_to_mariadb: Mariadb to Mariadb;
     kills_from_mariadb_to_postgres: Mariadb to Postgres;
     kills_from_mariadb_to_sqlite: Mariadb to Sqlite;
+    kills_from_postgres_to_mariadb: Postgres to Mariadb;
     kills_from_sqlite_to_mariadb: Sqlite to Mariadb;
 }
