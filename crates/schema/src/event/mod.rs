@@ -4,6 +4,8 @@
 //! those that the receiver sees, and a column that is dropped or was not sent has no field. Values are still canonical
 //! texts with their types; what they look like is the format's business.
 
+pub mod debezium;
+
 use crate::cell::Cell;
 use crate::name::{EndpointName, SourceId, StreamName};
 use crate::position::Position;

@@ -1,0 +1,3 @@
+mod postgres;
+mod properties;
+mod recording;
