@@ -29,6 +29,9 @@
 //! | `bit(n)[]`, n > 1 | array of base64 | null |
 //! | timestamps after 294247-01-10 | 2^63 - 1 | a negative number |
 //! | `NaN` and infinities of `numeric` | the text | not supported by the connector |
+//! | MySQL's `YEAR` 0000 | 0 | 1900 |
+//! | MySQL's `ENUM` labels with a comma | the label | a backslash before the comma |
+//! | MySQL's `TIMESTAMP(f)` in snapshots | f digits, as in the stream | without zeros at the end |
 //!
 //! A key change is two events, as in Debezium: a delete of the old key, then a create of the new one ([`parts`]). Debezium
 //! marks them by the headers [`NEW_KEY_HEADER`] and [`OLD_KEY_HEADER`]. Tombstones are never sent.

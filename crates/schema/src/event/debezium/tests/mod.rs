@@ -1,3 +1,4 @@
+mod mysql;
 mod postgres;
 mod properties;
 mod recording;
