@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod check;
+pub mod deliveries;
 pub mod journal;
 pub mod lane;
 pub mod metrics;
