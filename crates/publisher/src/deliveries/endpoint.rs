@@ -29,6 +29,24 @@ pub struct EndpointRow {
     pub last_error: Option<String>,
 }
 
+impl EndpointRow {
+    /// One about which nothing has happened yet.
+    #[must_use]
+    pub fn new(name: EndpointName) -> Self {
+        Self {
+            name,
+            paused_at_ms: None,
+            disabled_at_ms: None,
+            disabled_reason: None,
+            failing_since_ms: None,
+            breaker_open_since_ms: None,
+            last_success_at_ms: None,
+            last_failure_at_ms: None,
+            last_error: None,
+        }
+    }
+}
+
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {

@@ -46,7 +46,7 @@ impl JobState {
 pub struct Replay {
     /// First position, itself included.
     pub from: Option<Position>,
-    /// Last position, itself included.
+    /// Last position, itself included; left out, as far as the endpoint is when the job begins.
     pub to: Option<Position>,
     /// Committed at or after.
     pub since_ms: Option<i64>,
