@@ -20,8 +20,16 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
 /// # Errors
 /// As [`line`].
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// Writes bytes as they are.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| closed(&error))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| closed(&error))
 }
 
 fn closed(error: &io::Error) -> Failure {
