@@ -21,7 +21,7 @@ mod parse_sqlite;
 mod plan;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 mod time;
 
