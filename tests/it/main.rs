@@ -12,6 +12,7 @@ mod crossing;
 mod crossings;
 mod deploy;
 mod faults;
+mod formats;
 mod harness;
 mod hostile;
 mod large;
