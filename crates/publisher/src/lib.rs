@@ -10,5 +10,6 @@ pub mod pump;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod tables;
 
 pub use publisher::{OpenError, Publisher, PublisherStatus};

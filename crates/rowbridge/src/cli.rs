@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, config, demo, run, secret, snapshot, teardown};
+use crate::commands::{check, config, demo, run, schema, secret, snapshot, teardown};
 use crate::failure::Failure;
 use crate::logging::LogOptions;
 use crate::output;
@@ -41,6 +41,8 @@ enum Command {
     Teardown(teardown::TeardownArgs),
     /// Watch a shop's database being copied, with nothing installed
     Demo(demo::DemoArgs),
+    /// Print the schema of events that endpoints send: JSON Schema or XSD
+    Schema(schema::SchemaArgs),
     /// Print a new webhook secret
     Secret,
     /// Print the commented default configuration
@@ -80,6 +82,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => args.run(),
         Command::Teardown(args) => block_on(args.run()),
         Command::Demo(args) => block_on(args.run()),
+        Command::Schema(args) => block_on(args.run()),
         Command::Secret => secret::run(),
         Command::Config(args) => args.run(),
     }
@@ -118,6 +121,8 @@ mod tests {
             &["rowbridge", "snapshot", "--endpoint", "copy", "--all"],
             &["rowbridge", "snapshot", "--endpoint", "Not A Name"],
             &["rowbridge", "run", "--log-format", "xml"],
+            &["rowbridge", "schema", "--format", "yaml"],
+            &["rowbridge", "schema", "public.orders"],
             &["rowbridge"],
         ] {
             assert_eq!(Cli::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");

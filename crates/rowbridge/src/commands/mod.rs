@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod secret;
 pub(crate) mod snapshot;
 pub(crate) mod teardown;
