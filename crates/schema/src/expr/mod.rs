@@ -19,6 +19,7 @@ mod ast;
 mod bound;
 mod call;
 mod check;
+mod check_call;
 mod compare;
 mod error;
 mod escape;
