@@ -5,6 +5,7 @@ pub mod cell;
 pub mod class;
 pub mod config;
 pub mod event;
+pub mod expr;
 pub mod name;
 pub mod pattern;
 pub mod position;
