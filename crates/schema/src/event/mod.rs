@@ -10,6 +10,7 @@ mod instant;
 pub mod json;
 pub mod json_schema;
 pub mod natural;
+pub mod shape;
 #[cfg(test)]
 mod tests;
 pub mod xml;
