@@ -11,6 +11,7 @@ pub mod json;
 pub mod json_schema;
 pub mod natural;
 pub mod shape;
+pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod xml;
