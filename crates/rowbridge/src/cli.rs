@@ -42,7 +42,7 @@ enum Command {
     /// Watch a shop's database being copied, with nothing installed
     Demo(demo::DemoArgs),
     /// Print a new webhook secret
-    Secret,
+    Secret(secret::SecretArgs),
     /// Print the commented default configuration
     Config(config::ConfigArgs),
 }
@@ -80,7 +80,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => args.run(),
         Command::Teardown(args) => block_on(args.run()),
         Command::Demo(args) => block_on(args.run()),
-        Command::Secret => secret::run(),
+        Command::Secret(args) => args.run(),
         Command::Config(args) => args.run(),
     }
 }

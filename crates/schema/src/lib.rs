@@ -22,5 +22,5 @@ pub use class::{Class, Classified};
 pub use name::{EndpointName, NameError, SourceId, StreamName};
 pub use pattern::TablePatterns;
 pub use position::{Offset, Position, PositionError};
-pub use secret::{Secret, SigningKey, SigningKeyError};
+pub use secret::{Secret, SigningKey, SigningKeyError, VerifyingKey};
 pub use table::{Column, Dialect, TableDef, TableId, TableName, TypeDefinition};
