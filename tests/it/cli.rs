@@ -110,7 +110,7 @@ fn the_version_and_help_go_to_stdout() {
     let (code, stdout, _) = rowbridge(folder.path(), &["--help"]);
     assert_eq!(code, 0);
     for command in
-        ["run", "publish", "subscribe", "check", "snapshot", "teardown", "demo", "secret", "config"]
+        ["run", "publish", "subscribe", "check", "snapshot", "teardown", "demo", "listen", "secret", "config"]
     {
         assert!(stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {stdout}");
     }

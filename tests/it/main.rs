@@ -15,6 +15,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod large;
+mod listen;
 mod load;
 mod mariadb;
 mod mysql;

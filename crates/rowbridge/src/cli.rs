@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, config, demo, run, secret, snapshot, teardown};
+use crate::commands::{check, config, demo, listen, run, secret, snapshot, teardown};
 use crate::failure::Failure;
 use crate::logging::LogOptions;
 use crate::output;
@@ -41,6 +41,8 @@ enum Command {
     Teardown(teardown::TeardownArgs),
     /// Watch a shop's database being copied, with nothing installed
     Demo(demo::DemoArgs),
+    /// Receive webhooks and print them: what arrives, and whether the signature holds
+    Listen(listen::ListenArgs),
     /// Print a new webhook secret
     Secret(secret::SecretArgs),
     /// Print the commented default configuration
@@ -70,7 +72,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
-    let default_level = if matches!(cli.command, Command::Demo(_)) { "warn" } else { "info" };
+    let default_level =
+        if matches!(cli.command, Command::Demo(_) | Command::Listen(_)) { "warn" } else { "info" };
     cli.log.install(default_level)?;
     match cli.command {
         Command::Run(args) => block_on(args.run(run::Ends::Both)),
@@ -80,6 +83,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => args.run(),
         Command::Teardown(args) => block_on(args.run()),
         Command::Demo(args) => block_on(args.run()),
+        Command::Listen(args) => block_on(args.run()),
         Command::Secret(args) => args.run(),
         Command::Config(args) => args.run(),
     }

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod listen;
 pub(crate) mod run;
 pub(crate) mod secret;
 pub(crate) mod snapshot;
