@@ -110,7 +110,7 @@ fn the_version_and_help_go_to_stdout() {
     let (code, stdout, _) = rowbridge(folder.path(), &["--help"]);
     assert_eq!(code, 0);
     for command in
-        ["run", "publish", "subscribe", "check", "snapshot", "teardown", "demo", "secret", "config"]
+        ["run", "publish", "subscribe", "check", "snapshot", "teardown", "demo", "listen", "secret", "config"]
     {
         assert!(stdout.lines().any(|line| line.trim_start().starts_with(command)), "{command} in {stdout}");
     }
@@ -170,6 +170,11 @@ fn secrets_are_new_each_time_and_long_enough() {
     assert_ne!(first, second);
     // 32 bytes are 44 characters of base64.
     assert_eq!((first.strip_prefix("whsec_").unwrap().len(), first.lines().count()), (44, 1));
+    let (code, stdout, _) = rowbridge(folder.path(), &["secret", "--ed25519"]);
+    assert_eq!(code, 0);
+    let (private, public) = stdout.trim_end().split_once('\n').unwrap();
+    let private = rowbridge_schema::SigningKey::parse(private).unwrap();
+    assert_eq!(private.verifying().to_text(), public);
 }
 
 #[test]

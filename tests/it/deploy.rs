@@ -132,7 +132,11 @@ fn embedded_configurations_are_valid() {
     }
     assert!(configurations.len() >= 6, "{:?}", configurations.keys());
     let secret = SigningKey::generate().to_text();
+    // A single endpoint stands for itself.
+    let publisher = "[publisher]\nstream = \"shop\"\nstate_dir = \"state\"\n\
+                     [source]\nkind = \"sqlite\"\nurl = \"sqlite:/shop.db\"\ntables = [\"*\"]\n";
     for (name, text) in configurations {
+        let text = if text.starts_with("[[endpoint]]") { format!("{publisher}{text}") } else { text };
         let env = |variable: &str| {
             let is_secret = variable.ends_with("_WEBHOOK_SECRET");
             Some(if is_secret { secret.clone() } else { "password".to_owned() })
@@ -191,6 +195,10 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let sections: BTreeSet<&str> =
         keys.iter().filter_map(|key| key.split_once('.')).map(|(s, _)| s).collect();
     for path in documents().into_iter().chain(files("deploy", &[".yml", ".yaml", ".json", ".service"])) {
+        // What it calls source.* are members of Debezium's events.
+        if path.ends_with("docs/debezium.md") {
+            continue;
+        }
         let text = read(&path);
         let plain = |c: char| !(c.is_ascii_lowercase() || c == '_' || c == '.');
         for word in text.split(plain).map(|word| word.trim_matches('.')) {

@@ -1,11 +1,13 @@
-//! Whole bridges with MariaDB at one end or both.
+//! Whole bridges with MariaDB or MySQL at one end or both.
 
+mod alter;
 mod scenarios;
 mod semantics;
 
 use std::time::Duration;
 
 use rowbridge_tests::kills::{account, kill_in_turn, kill_on};
+use rowbridge_tests::mariadb::{ServerOptions, Version};
 use rowbridge_tests::metrics::Metrics;
 use rowbridge_tests::scenario::{Kind, Pair, PairOptions};
 use rowbridge_tests::size::size;
@@ -13,8 +15,9 @@ use rowbridge_tests::size::size;
 use crate::load::{Application, Running, TABLES, fill, schema};
 
 /// The snapshot begins under the load and is interrupted by kills; later both servers go away for a moment, too.
-async fn kills_under_load_lose_and_double_nothing(source: Kind, target: Kind) {
-    let pair = Pair::prepare(PairOptions::crossing(source, target)).await;
+async fn kills_under_load_lose_and_double_nothing(options: PairOptions) {
+    let source = options.kind;
+    let pair = Pair::prepare(options).await;
     pair.source_execute(schema(source)).await;
     pair.source_execute(&fill(source, size(20_000, 200_000))).await;
     Application::open(&pair).await.transactions(100).await;
@@ -41,7 +44,7 @@ macro_rules! kills_under_load {
     ($($name:ident: $source:ident to $target:ident;)*) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            kills_under_load_lose_and_double_nothing(Kind::$source, Kind::$target).await;
+            kills_under_load_lose_and_double_nothing(PairOptions::crossing(Kind::$source, Kind::$target)).await;
         })*
     };
 }
@@ -52,4 +55,23 @@ kills_under_load! {
     kills_from_mariadb_to_sqlite: Mariadb to Sqlite;
     kills_from_postgres_to_mariadb: Postgres to Mariadb;
     kills_from_sqlite_to_mariadb: Sqlite to Mariadb;
+}
+
+/// MySQL at both ends; without GTIDs, places in files are what is resumed by, and snapshots lock.
+async fn kills_from_mysql_to_mysql(change: fn(ServerOptions) -> ServerOptions) {
+    let Some(server) = ServerOptions::of(Version::MySql9) else { return };
+    let server = change(server);
+    let options =
+        PairOptions { source_server: server.clone(), target_server: server, ..PairOptions::mariadb() };
+    kills_under_load_lose_and_double_nothing(options).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_from_mysql_9_to_mysql_9() {
+    kills_from_mysql_to_mysql(|server| server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_from_mysql_9_to_mysql_9_without_gtids() {
+    kills_from_mysql_to_mysql(ServerOptions::without_gtids).await;
 }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig};
-use rowbridge_schema::{Classified, tls};
+use rowbridge_schema::event::shape::Shape;
+use rowbridge_schema::expr::Purpose;
+use rowbridge_schema::{Classified, TableDef, tls};
 
 use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
+use crate::http::{Client, ClientConfig, Tls};
 use crate::lane;
 use crate::source::connector;
 
@@ -96,6 +99,9 @@ impl From<sqlite::CheckItem> for Finding {
 /// Asks an endpoint whether it would take deliveries. `own` says that it is a subscriber of the same process, which is not
 /// expected to run while somebody checks.
 pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConfig, own: bool) -> Finding {
+    if endpoint.webhook.is_some() {
+        return check_webhook(endpoint).await;
+    }
     let name = &endpoint.name;
     let host = endpoint.url.host_str().unwrap_or_default();
     let tls = match endpoint_tls(endpoint) {
@@ -113,6 +119,85 @@ pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConf
             fix: error.fix(),
         },
     }
+}
+
+/// Connects to an endpoint that is not Rowbridge, and sends nothing: an event would be one.
+async fn check_webhook(endpoint: &EndpointConfig) -> Finding {
+    let name = &endpoint.name;
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let failed = |what: String, fix: Option<String>| Finding {
+        severity: Severity::Error,
+        what: format!("{name}: {what}"),
+        fix,
+    };
+    let pem = match &endpoint.ca {
+        None => None,
+        Some(path) => match std::fs::read(path) {
+            Ok(pem) => Some(pem),
+            Err(error) => {
+                let fix = Some("Correct endpoint.ca.".to_owned());
+                return failed(format!("cannot read {}: {error}", path.display()), fix);
+            }
+        },
+    };
+    let tls = match endpoint.url.scheme() {
+        "http" => None,
+        _ => match Tls::new(pem.as_deref(), None) {
+            Ok(tls) => Some(tls),
+            Err(error) => return failed(chain(&error), Some("Correct endpoint.ca.".to_owned())),
+        },
+    };
+    let config = ClientConfig {
+        allow_networks: endpoint.allow_networks.clone(),
+        tls,
+        timeout: endpoint.timeout,
+        ..ClientConfig::new(name.clone(), endpoint.url.clone())
+    };
+    let client = match Client::new(config) {
+        Ok(client) => client,
+        Err(error) => return failed(chain(&error), Some("Correct endpoint.url.".to_owned())),
+    };
+    match client.reach().await {
+        Ok(()) => Finding::ok(format!(
+            "{name}: {host} can be reached (`rowbridge endpoint test {name}` sends an event)"
+        )),
+        Err(error) => failed(chain(&error), error.hint()),
+    }
+}
+
+/// What endpoints say of their tables, compared with the tables that there are. `file` names the configuration.
+#[must_use]
+pub fn check_shapes(
+    file: &std::path::Path,
+    publisher: &PublisherConfig,
+    tables: &[TableDef],
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for endpoint in &publisher.endpoints {
+        let Some(webhook) = &endpoint.webhook else { continue };
+        let mut told = Vec::new();
+        for def in tables.iter().filter(|def| endpoint.tables.matches(&def.name)) {
+            let place = |line: usize, key: &str| format!("{}:{line}: endpoint.{key}: ", file.display());
+            if let Some(program) = &webhook.when {
+                let place = place(webhook.lines.when, "when");
+                if let Err(error) = program.bind(def, Purpose::Condition) {
+                    told.push(Finding::error(
+                        format!("{place}{}: {error}", def.name),
+                        format!("Correct it, or leave {} out by endpoint.tables.", def.name),
+                    ));
+                }
+            }
+            if let Err(error) = Shape::compile(&webhook.shape, def) {
+                let place = place(webhook.lines.columns, "columns");
+                told.push(Finding::error(
+                    format!("{place}{}: {error}", def.name),
+                    format!("Correct it, or leave {} out by endpoint.tables.", def.name),
+                ));
+            }
+        }
+        findings.extend(told);
+    }
+    findings
 }
 
 fn endpoint_tls(endpoint: &EndpointConfig) -> Result<Option<Arc<rustls::ClientConfig>>, Finding> {

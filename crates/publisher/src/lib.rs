@@ -2,6 +2,8 @@
 
 pub mod capture;
 pub mod check;
+pub mod deliveries;
+pub mod http;
 pub mod journal;
 pub mod lane;
 pub mod metrics;
@@ -10,5 +12,7 @@ pub mod pump;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod tables;
+pub mod webhook;
 
 pub use publisher::{OpenError, Publisher, PublisherStatus};

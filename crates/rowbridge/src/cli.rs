@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, config, demo, run, secret, snapshot, teardown};
+use crate::commands::{
+    attempts, check, config, dead_letter, demo, endpoint, listen, replay, run, schema, secret, snapshot,
+    teardown,
+};
 use crate::failure::Failure;
 use crate::logging::LogOptions;
 use crate::output;
@@ -37,12 +40,24 @@ enum Command {
     Check(check::CheckArgs),
     /// Send tables again while changes go on
     Snapshot(snapshot::SnapshotArgs),
+    /// List endpoints; pause, resume, enable or test one
+    Endpoint(endpoint::EndpointArgs),
+    /// List what was tried, and how it ended
+    Attempts(attempts::AttemptsArgs),
+    /// List, show, retry or discard events that could not be delivered
+    DeadLetter(dead_letter::DeadLetterArgs),
+    /// Send a part of the stream to an endpoint again
+    Replay(replay::ReplayArgs),
     /// List, and with --yes drop, what Rowbridge made in a database
     Teardown(teardown::TeardownArgs),
     /// Watch a shop's database being copied, with nothing installed
     Demo(demo::DemoArgs),
+    /// Print the schema of events that endpoints send: JSON Schema or XSD
+    Schema(schema::SchemaArgs),
+    /// Receive webhooks and print them: what arrives, and whether the signature holds
+    Listen(listen::ListenArgs),
     /// Print a new webhook secret
-    Secret,
+    Secret(secret::SecretArgs),
     /// Print the commented default configuration
     Config(config::ConfigArgs),
 }
@@ -70,7 +85,8 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<(), Failure> {
-    let default_level = if matches!(cli.command, Command::Demo(_)) { "warn" } else { "info" };
+    let default_level =
+        if matches!(cli.command, Command::Demo(_) | Command::Listen(_)) { "warn" } else { "info" };
     cli.log.install(default_level)?;
     match cli.command {
         Command::Run(args) => block_on(args.run(run::Ends::Both)),
@@ -78,9 +94,15 @@ fn execute(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(args) => block_on(args.run(run::Ends::Subscriber)),
         Command::Check(args) => block_on(args.run()),
         Command::Snapshot(args) => args.run(),
+        Command::Endpoint(args) => args.run(),
+        Command::Attempts(args) => args.run(),
+        Command::DeadLetter(args) => args.run(),
+        Command::Replay(args) => args.run(),
         Command::Teardown(args) => block_on(args.run()),
         Command::Demo(args) => block_on(args.run()),
-        Command::Secret => secret::run(),
+        Command::Schema(args) => block_on(args.run()),
+        Command::Listen(args) => block_on(args.run()),
+        Command::Secret(args) => args.run(),
         Command::Config(args) => args.run(),
     }
 }
@@ -117,10 +139,48 @@ mod tests {
             &["rowbridge", "snapshot", "--endpoint", "copy", "orders"],
             &["rowbridge", "snapshot", "--endpoint", "copy", "--all"],
             &["rowbridge", "snapshot", "--endpoint", "Not A Name"],
+            &["rowbridge", "endpoint"],
+            &["rowbridge", "endpoint", "pause"],
+            &["rowbridge", "endpoint", "test", "crm", "--wait", "30"],
+            &["rowbridge", "attempts", "--since", "yesterday"],
+            &["rowbridge", "dead-letter", "retry"],
+            &["rowbridge", "dead-letter", "retry", "--endpoint", "crm"],
+            &["rowbridge", "dead-letter", "retry", "1", "--all"],
+            &["rowbridge", "dead-letter", "discard", "1", "--table", "public.*"],
+            &["rowbridge", "dead-letter", "show"],
+            &["rowbridge", "replay"],
+            &["rowbridge", "replay", "--endpoint", "crm"],
+            &["rowbridge", "replay", "--since", "1h"],
+            &["rowbridge", "replay", "--endpoint", "crm", "--since", "1h", "--rate", "100"],
+            &["rowbridge", "replay", "--endpoint", "crm", "--since", "1h", "--to", "x"],
+            &["rowbridge", "replay", "cancel"],
             &["rowbridge", "run", "--log-format", "xml"],
+            &["rowbridge", "schema", "--format", "yaml"],
+            &["rowbridge", "schema", "public.orders"],
             &["rowbridge"],
         ] {
             assert_eq!(Cli::try_parse_from(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+        for fine in [
+            &["rowbridge", "dead-letter", "retry", "1", "2", "--follow"][..],
+            &["rowbridge", "dead-letter", "discard", "--all", "--table", "a.*", "--table", "!a.b", "--yes"],
+            &["rowbridge", "replay", "list", "--json"],
+            &["rowbridge", "replay", "cancel", "7"],
+            &[
+                "rowbridge",
+                "replay",
+                "--endpoint",
+                "crm",
+                "--since",
+                "2h 30m",
+                "--until",
+                "5m",
+                "--rate",
+                "50/s",
+            ],
+            &["rowbridge", "endpoint", "test", "crm", "--wait", "5s"],
+        ] {
+            assert!(Cli::try_parse_from(fine).is_ok(), "{fine:?}");
         }
         for fine in [&["rowbridge", "--version"][..], &["rowbridge", "demo", "--help"]] {
             assert_eq!(Cli::try_parse_from(fine).unwrap_err().exit_code(), 0, "{fine:?}");

@@ -16,6 +16,11 @@ pub(crate) struct ConfigOption {
 }
 
 impl ConfigOption {
+    /// A file that a command takes, but does not need.
+    pub(crate) fn of(config: PathBuf) -> Self {
+        Self { config }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.config
     }

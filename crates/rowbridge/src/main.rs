@@ -6,9 +6,12 @@ mod commands;
 mod failure;
 mod load;
 mod logging;
+mod moment;
+mod operate;
 mod output;
 mod process_metrics;
 mod serve;
+mod shown;
 mod signals;
 mod target;
 

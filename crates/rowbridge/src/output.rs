@@ -20,8 +20,16 @@ pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
 /// # Errors
 /// As [`line`].
 pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    bytes(text.as_bytes())
+}
+
+/// Writes bytes as they are.
+///
+/// # Errors
+/// As [`line`].
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| closed(&error))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| closed(&error))
 }
 
 fn closed(error: &io::Error) -> Failure {
@@ -39,6 +47,11 @@ pub(crate) fn say(text: impl Display) {
 /// Whether a person looks at standard error.
 pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
+}
+
+/// Whether standard output is a terminal that wants colours (<https://no-color.org>).
+pub(crate) fn takes_colors() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[cfg(test)]

@@ -6,13 +6,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::config::{ServerUrl, SslMode};
 
@@ -58,6 +61,19 @@ pub enum TlsError {
         /// What the system's store said, with `: ` in front, or nothing.
         reason: String,
     },
+    /// What should hold a client certificate holds none.
+    #[error(
+        "the PEM of the client certificate contains none (it needs a -----BEGIN CERTIFICATE----- section)"
+    )]
+    NoClientCertificate,
+    /// No private key that could be read.
+    #[error(
+        "the key of the client certificate cannot be read (it needs a -----BEGIN PRIVATE KEY----- section): {0}"
+    )]
+    ClientKey(rustls_pki_types::pem::Error),
+    /// Certificate and key do not belong together, or are of a kind that is not spoken.
+    #[error("the client certificate cannot be used with its key: {0}")]
+    ClientCertificate(rustls::Error),
     /// The provider lacks the protocol versions; cannot happen with ring.
     #[error("TLS cannot be set up: {0}")]
     Versions(rustls::Error),
@@ -144,6 +160,26 @@ pub fn authorities(mode: SslMode, roots_pem: Option<&[u8]>) -> Result<Vec<Vec<u8
 /// # Errors
 /// See [`TlsError`].
 pub fn https_client(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+    https_client_as(extra_ca_pem, None)
+}
+
+/// What a client shows to servers that ask who it is (mTLS).
+#[derive(Clone, Copy)]
+pub struct Identity<'a> {
+    /// The certificate, and the intermediate ones that lead to its authority.
+    pub certificates_pem: &'a [u8],
+    /// Its private key: PKCS #8, PKCS #1 or SEC 1.
+    pub key_pem: &'a [u8],
+}
+
+/// As [`https_client`], with a certificate of our own for servers that ask for one.
+///
+/// # Errors
+/// See [`TlsError`].
+pub fn https_client_as(
+    extra_ca_pem: Option<&[u8]>,
+    identity: Option<Identity<'_>>,
+) -> Result<ClientConfig, TlsError> {
     let mut roots = match (system_roots(), extra_ca_pem) {
         (Ok(roots), _) => roots,
         (Err(_), Some(_)) => RootCertStore::empty(),
@@ -152,18 +188,34 @@ pub fn https_client(extra_ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsErro
     if let Some(pem) = extra_ca_pem {
         add_pem(&mut roots, pem)?;
     }
-    client(roots, Check::ChainAndName)
+    let builder = builder(roots, Check::ChainAndName)?;
+    let Some(Identity { certificates_pem, key_pem }) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = CertificateDer::pem_slice_iter(certificates_pem);
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(TlsError::Pem)?;
+    if chain.is_empty() {
+        return Err(TlsError::NoClientCertificate);
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(TlsError::ClientKey)?;
+    builder.with_client_auth_cert(chain, key).map_err(TlsError::ClientCertificate)
 }
 
 fn client(roots: RootCertStore, check: Check) -> Result<ClientConfig, TlsError> {
+    Ok(builder(roots, check)?.with_no_client_auth())
+}
+
+fn builder(
+    roots: RootCertStore,
+    check: Check,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = Verifier { roots, check, provider: Arc::clone(&provider) };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+        .with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), TlsError> {
@@ -265,10 +317,8 @@ fn explain(error: rustls::Error) -> rustls::Error {
 mod tests {
     use std::io::Read as _;
 
-    use rustls::{ClientConnection, ServerConfig, ServerConnection};
-    use rustls_pki_types::PrivateKeyDer;
-
     use super::*;
+    use rustls::{ClientConnection, ServerConfig, ServerConnection};
 
     // Made for these tests with openssl, valid for a hundred years: an authority, a server certificate by it for
     // db.example and 127.0.0.1, and a self-signed one (CA:TRUE) for db.example.
@@ -395,6 +445,18 @@ mod tests {
             Ok(client) => assert!(shake_hands(Arc::new(client), good, "db.example").is_err()),
             Err(error) => assert!(matches!(error, TlsError::NoSystemRoots { .. })),
         }
+    }
+
+    #[test]
+    fn a_client_certificate_needs_its_own_key() {
+        let client = |certificates_pem, key_pem| {
+            https_client_as(Some(CA), Some(Identity { certificates_pem, key_pem }))
+        };
+        assert!(client(SERVER, SERVER_KEY).unwrap().client_auth_cert_resolver.has_certs());
+        assert!(matches!(client(SERVER, SELF_SIGNED_KEY), Err(TlsError::ClientCertificate(_))));
+        assert!(matches!(client(SERVER_KEY, SERVER_KEY), Err(TlsError::NoClientCertificate)));
+        assert!(matches!(client(SERVER, SERVER), Err(TlsError::ClientKey(_))));
+        assert!(!https_client(Some(CA)).unwrap().client_auth_cert_resolver.has_certs());
     }
 
     #[test]

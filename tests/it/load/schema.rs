@@ -53,7 +53,11 @@ pub(crate) fn schema(kind: Kind) -> &'static str {
 /// Rows that are there before the bridge, for a snapshot that takes a while.
 pub(crate) fn fill(kind: Kind, rows: u32) -> String {
     let (numbers, text) = match kind {
-        Kind::Mariadb => (format!("(SELECT seq AS i FROM seq_1_to_{rows}) n"), "CONCAT('old ', i)"),
+        // MySQL has no sequences.
+        Kind::Mariadb => (
+            format!("(SELECT i FROM ({}) all_of_them WHERE i <= {rows}) n", digits(rows)),
+            "CONCAT('old ', i)",
+        ),
         Kind::Postgres => (format!("generate_series(1, {rows}) i"), "'old ' || i"),
         Kind::Sqlite => (
             format!(
@@ -69,4 +73,16 @@ pub(crate) fn fill(kind: Kind, rows: u32) -> String {
          INSERT INTO named SELECT {text}, i, {text} FROM {numbers};
          INSERT INTO typed (id, small, txt) SELECT i, i % 100, {text} FROM {numbers}"
     )
+}
+
+/// The numbers from 1 on with as many digits as this one.
+fn digits(number: u32) -> String {
+    let one =
+        "(SELECT 0 AS d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL
+        SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    let places = 0..number.to_string().len();
+    let sum: Vec<String> =
+        places.clone().map(|place| format!("{} * d{place}.d", 10_u64.pow(place as u32))).collect();
+    let from: Vec<String> = places.map(|place| format!("{one} d{place}")).collect();
+    format!("SELECT 1 + {} AS i FROM {}", sum.join(" + "), from.join(" CROSS JOIN "))
 }

@@ -136,8 +136,8 @@ fn mariadb_outcome(sql: &str, error: &mysql_async::Error) -> Option<Outcome> {
             // A lock wait takes back the statement only.
             1205 => Some(Outcome::Refused),
             1213 | 1020 => Some(Outcome::Over),
-            // The server stops.
-            1053 | 1077 | 1927 | 1152 => None,
+            // The server stops; MySQL has words of its own for that.
+            1053 | 1077 | 1927 | 1152 | 1317 | 3169 | 4031 => None,
             _ => panic!("{sql}: {error}"),
         },
         mysql_async::Error::Io(_) | mysql_async::Error::Driver(DriverError::ConnectionClosed) => None,

@@ -137,6 +137,58 @@ async fn a_snapshot_in_another_order_collects_keys() {
     .await;
 }
 
+/// Rows that the source has no more, or with another value, in ranges that come later: by order, and by collected keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_row_with_a_unique_value_makes_room() {
+    let setup = "CREATE TABLE t (id INT PRIMARY KEY, u INT, w VARCHAR(9), UNIQUE (u), UNIQUE (w, u));
+        CREATE TABLE n (k VARCHAR(9) COLLATE utf8mb4_bin PRIMARY KEY, u INT UNIQUE, w VARCHAR(9))";
+    Bed::each(setup, async |mut bed| {
+        let t = table("t", &["id int(11)!", "u int(11)", "w varchar(9)"], &[0]);
+        let old = [["1", "1", "a"], ["2", "2", "b"], ["3", "3", "c"], ["4", "4", "d"], ["9", "~", "e"]];
+        bed.commit(1, old.iter().map(|row| insert(&t, row)).collect()).await;
+        // Meanwhile 3 went, 4 has given its value away, and neither is in the log.
+        let prev = bed.position().await;
+        let rows = vec![read(&t, &["1", "3", "a"]), read(&t, &["2", "4", "b"])];
+        let applied = bed.apply(&delivery(prev).chunk(2, range(&t, None, Some("2")), &t, rows)).await;
+        assert!(matches!(applied, Applied::Committed { changes: 2, .. }), "{applied:?}");
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, ["1|3|a", "2|4|b", "9|~|e"]);
+        let prev = bed.position().await;
+        let rows = vec![read(&t, &["4", "40", "d"]), read(&t, &["9", "~", "e"])];
+        bed.apply(&delivery(prev).chunk(3, range(&t, Some("2"), None), &t, rows)).await;
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, ["1|3|a", "2|4|b", "4|40|d", "9|~|e"]);
+
+        // A unique index that only the target has: no row of an earlier range is taken away for it.
+        let before = bed.rows("SELECT * FROM t ORDER BY 1").await;
+        let prev = bed.position().await;
+        let rows = vec![read(&t, &["4", "3", "d"])];
+        let applied = bed.apply(&delivery(prev).chunk(4, range(&t, Some("2"), Some("5")), &t, rows)).await;
+        let Applied::Rejected { failing, .. } = applied else { panic!("{applied:?}") };
+        assert!(failing[0].reason.contains("unique index"), "{}", failing[0].reason);
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, before);
+
+        let n = table("n", &["k varchar(9)@utf8mb4_general_ci!", "u int(11)", "w varchar(9)"], &[0]);
+        let old = [["a", "1", "x"], ["b", "2", "x"], ["c", "3", "x"], ["d", "4", "x"]];
+        bed.commit(5, old.iter().map(|row| insert(&n, row)).collect()).await;
+        let sweep = |sweep: Sweep, done: bool| Chunk { sweep: Some(sweep), done, ..range(&n, None, None) };
+        let mut first = sweep(Sweep::First, false);
+        first.skipped = vec![vec!["d".into()]];
+        let prev = bed.position().await;
+        bed.apply(&delivery(prev).chunk(6, first.clone(), &n, vec![read(&n, &["a", "3", "y"])])).await;
+        assert_eq!(bed.rows("SELECT * FROM n ORDER BY 1").await, ["a|3|y", "b|2|x", "d|4|x"]);
+        // What was skipped is newer than the range, and stays.
+        let prev = bed.position().await;
+        let rows = vec![read(&n, &["b", "4", "y"])];
+        let applied = bed.apply(&delivery(prev).chunk(7, sweep(Sweep::Next, false), &n, rows)).await;
+        let Applied::Rejected { failing, .. } = applied else { panic!("d was taken away: {applied:?}") };
+        assert!(failing[0].reason.contains("unique index"), "{}", failing[0].reason);
+        let prev = bed.position().await;
+        bed.apply(&delivery(prev).chunk(8, sweep(Sweep::Next, true), &n, vec![read(&n, &["c", "2", "y"])]))
+            .await;
+        assert_eq!(bed.rows("SELECT * FROM n ORDER BY 1").await, ["a|3|y", "c|2|y", "d|4|x"]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_says_what_is_missing_and_teardown_takes_what_is_ours() {
     let setup = "CREATE TABLE t (id INT PRIMARY KEY); CREATE TABLE isam (id INT) ENGINE = MyISAM;

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::address::{AddressError, AddressGuard, GuardedResolver, Lookup, is_loopback, system_lookup};
 use super::answer::Reply;
+use crate::http::tls::{default_tls, tls_error, tls_hint};
 
 /// TCP and TLS must stand within this; the endpoint's timeout covers the whole exchange.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -257,42 +258,6 @@ impl Client {
     }
 }
 
-/// An I/O error gives the source of what it wraps as its own, so that what it wraps is passed over: it is asked for it.
-fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    match error.downcast_ref::<std::io::Error>() {
-        Some(io) => tls_error(io.get_ref()?),
-        None => error.downcast_ref(),
-    }
-}
-
-fn tls_hint(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError as C;
-    match error {
-        rustls::Error::InvalidCertificate(C::UnknownIssuer) => {
-            "Name the PEM file of the authority that issued the server's certificate in endpoint.ca."
-        }
-        rustls::Error::InvalidCertificate(C::NotValidForName | C::NotValidForNameContext { .. }) => {
-            "Use a host in endpoint.url that the server's certificate is for, or give the server one for this host."
-        }
-        rustls::Error::InvalidMessage(_) => {
-            "What answers there speaks no TLS: compare scheme and port of endpoint.url with the server."
-        }
-        _ => "Correct the server's certificate, or endpoint.ca.",
-    }
-}
-
 fn text(headers: &HeaderMap, name: &str) -> String {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
-}
-
-/// The system's authorities with the ring provider. Without https nothing is read from disk.
-fn default_tls(https: bool) -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    if https {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }

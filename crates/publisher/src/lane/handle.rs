@@ -57,6 +57,10 @@ pub struct Orders {
     pub epoch: u32,
     /// The stream goes on without this endpoint, and why; see [`super::LaneState::Detached`].
     pub detached: Option<String>,
+    /// An operator holds the endpoint's events. Only for endpoints that are not Rowbridge, as is the next one.
+    pub paused: bool,
+    /// An answer has disabled the endpoint, and no operator has enabled it since.
+    pub disabled: Option<String>,
 }
 
 /// The caller's end of a lane.
@@ -68,6 +72,14 @@ pub struct LaneHandle {
 }
 
 impl LaneHandle {
+    pub(crate) fn new(
+        name: EndpointName,
+        status: watch::Receiver<LaneStatus>,
+        orders: watch::Sender<Orders>,
+    ) -> Self {
+        Self { name, status, orders }
+    }
+
     /// The endpoint's name.
     #[must_use]
     pub fn name(&self) -> &EndpointName {
@@ -90,5 +102,14 @@ impl LaneHandle {
     /// snapshots and detached endpoints for [`LaneConfig::orders`].
     pub fn order(&self, change: impl FnOnce(&mut Orders)) {
         self.orders.send_modify(change);
+    }
+
+    /// The same, waking the lane only where something is new.
+    pub(crate) fn order_if_new(&self, change: &dyn Fn(&mut Orders)) {
+        self.orders.send_if_modified(|orders| {
+            let before = orders.clone();
+            change(orders);
+            *orders != before
+        });
     }
 }

@@ -38,6 +38,7 @@ pub use fault::{Fault, Unfit};
 pub use handle::{LaneConfig, LaneHandle, Orders, Timing};
 pub use probe::{ProbeError, Standing, ask, probe};
 use retry::Backoff;
+pub(crate) use retry::retry_after;
 pub use state::{LaneState, LaneStatus};
 
 use crate::journal::Journal;
@@ -140,7 +141,7 @@ impl<J: Journal> Lane<J> {
             stuck: false,
         };
         lane.detach_if_ordered();
-        Ok((lane, LaneHandle { name, status: status_receiver, orders: orders_in }))
+        Ok((lane, LaneHandle::new(name, status_receiver, orders_in)))
     }
 
     /// Delivers until `shutdown` becomes true (or its sender is gone), then finishes the delivery in flight within the

@@ -274,28 +274,9 @@ impl<J: Journal> Lane<J> {
 
     /// Enters a state; the log hears of it once.
     pub(super) fn enter(&mut self, state: LaneState) {
-        let endpoint = &self.common.endpoint;
         let news = !state.is_same(&self.status.borrow().state);
         if news {
-            match &state {
-                LaneState::Starting => {}
-                LaneState::Running => tracing::info!(%endpoint, "the lane delivers"),
-                LaneState::Retrying { error, .. } => {
-                    tracing::warn!(%endpoint, %error, "attempt failed; trying again")
-                }
-                LaneState::Halted { reason, hint } => {
-                    tracing::error!(%endpoint, error = %reason, hint = hint.as_deref(), "the lane is halted");
-                }
-                LaneState::NeedsSnapshot { .. } => {
-                    tracing::error!(%endpoint, error = %state, "the lane needs a snapshot")
-                }
-                LaneState::Detached { .. } => {
-                    tracing::error!(%endpoint, error = %state, "the endpoint is detached: the stream goes on without it");
-                }
-                LaneState::Disabled { reason } => {
-                    tracing::error!(%endpoint, error = %reason, "the lane is disabled")
-                }
-            }
+            state.log(&self.common.endpoint);
             self.metrics.state(&LaneState::LABELS, state.label());
         }
         self.status.send_if_modified(|status| {

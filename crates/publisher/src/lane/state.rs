@@ -44,17 +44,20 @@ pub enum LaneState {
         /// Its name, for the command that ends this.
         endpoint: EndpointName,
     },
-    /// The endpoint answered a signed 410. Ended by a restart.
+    /// The endpoint answered 410 (a bridge: a signed one). A bridge is enabled by a restart, others by
+    /// `rowbridge endpoint enable`.
     Disabled {
         /// What it said.
         reason: String,
     },
+    /// An operator holds its events. Only for endpoints that are not Rowbridge.
+    Paused,
 }
 
 impl LaneState {
     /// Labels of all states, for metrics.
-    pub const LABELS: [&str; 7] =
-        ["starting", "running", "retrying", "halted", "needs_snapshot", "detached", "disabled"];
+    pub const LABELS: [&str; 8] =
+        ["starting", "running", "retrying", "halted", "needs_snapshot", "detached", "disabled", "paused"];
 
     /// One of [`Self::LABELS`].
     #[must_use]
@@ -67,13 +70,35 @@ impl LaneState {
             Self::NeedsSnapshot { .. } => "needs_snapshot",
             Self::Detached { .. } => "detached",
             Self::Disabled { .. } => "disabled",
+            Self::Paused => "paused",
         }
     }
 
-    /// Whether `/readyz` may count the lane as ready. An endpoint that is away is not ready.
+    /// Whether `/readyz` may count the lane as ready. An endpoint that is away is not ready; one that an operator holds is
+    /// as he wants it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self, Self::Running)
+        matches!(self, Self::Running | Self::Paused)
+    }
+
+    /// Says in the log that a lane has entered this state.
+    pub(crate) fn log(&self, endpoint: &EndpointName) {
+        match self {
+            Self::Starting => {}
+            Self::Running => tracing::info!(%endpoint, "the lane delivers"),
+            Self::Retrying { error, .. } => tracing::warn!(%endpoint, %error, "attempt failed; trying again"),
+            Self::Halted { reason, hint } => {
+                tracing::error!(%endpoint, error = %reason, hint = hint.as_deref(), "the lane is halted");
+            }
+            Self::NeedsSnapshot { .. } => {
+                tracing::error!(%endpoint, error = %self, "the lane needs a snapshot")
+            }
+            Self::Detached { .. } => {
+                tracing::error!(%endpoint, error = %self, "the endpoint is detached: the stream goes on without it");
+            }
+            Self::Disabled { reason } => tracing::error!(%endpoint, error = %reason, "the lane is disabled"),
+            Self::Paused => tracing::info!(%endpoint, "the lane is paused"),
+        }
     }
 
     /// Whether the operator would call it the same state.
@@ -105,6 +130,7 @@ impl fmt::Display for LaneState {
                 "detached: {reason}; run `rowbridge snapshot --endpoint {endpoint}` once it can follow"
             ),
             Self::Disabled { reason } => write!(f, "disabled: {reason}"),
+            Self::Paused => f.write_str("paused: its events are held until `rowbridge endpoint resume`"),
         }
     }
 }

@@ -8,11 +8,30 @@ use rowbridge_schema::{EndpointName, Position, SourceId, TablePatterns};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{OpenError, Publisher};
+use super::{OpenError, Publisher, Way};
+use crate::deliveries::{Recorder, StoreError};
 use crate::journal::{Journal as _, SegmentJournal};
 use crate::lane::{Lane, LaneConfig, LaneHandle, LaneState, LaneStatus, Orders};
 use crate::pump::Roster;
 use crate::state::{State, StateError};
+use crate::webhook::{Desk, Place, Sender, WebhookLane, WebhookLaneConfig};
+
+/// All windows together; the promise of 64 MiB resident has to hold however many endpoints lag.
+const ALL_WINDOWS: usize = 16 << 20;
+
+/// Bytes of one lane's window.
+fn window_bytes(endpoints: usize) -> usize {
+    (ALL_WINDOWS / endpoints.max(1)).clamp(128 << 10, 4 << 20)
+}
+
+/// What an operator or an answer has said about an endpoint, in this life or an earlier one.
+fn held_by_operator(orders: &mut Orders, recorder: &Recorder, name: &EndpointName) -> Result<(), StoreError> {
+    if let Some(row) = recorder.store().endpoint(name)? {
+        orders.paused = row.paused_at_ms.is_some();
+        orders.disabled = row.disabled_at_ms.map(|_| row.disabled_reason.unwrap_or_default());
+    }
+    Ok(())
+}
 
 /// The lanes as others speak to them.
 pub(super) struct Board {
@@ -35,6 +54,13 @@ impl Board {
 
     fn handles(&self) -> MutexGuard<'_, Vec<LaneHandle>> {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what a lane was told, if that is something new.
+    fn order(&self, name: &EndpointName, change: &dyn Fn(&mut Orders)) {
+        for handle in self.handles().iter().filter(|handle| handle.name() == name) {
+            handle.order_if_new(change);
+        }
     }
 
     /// The journal keeps what these endpoints need, and nothing for the detached ones.
@@ -148,27 +174,67 @@ impl Lanes {
         self.tasks.abort_all();
         self.board.handles().clear();
         let mut changes = Vec::new();
-        for (endpoint, tls) in publisher.config.endpoints.iter().zip(&publisher.endpoint_tls) {
-            let config = LaneConfig {
-                stream: publisher.config.stream.clone(),
-                source: source.clone(),
-                endpoint: endpoint.clone(),
-                start: publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO),
-                first: publisher.state.first()?,
-                orders: Orders {
-                    snapshot_from: publisher.state.snapshot_from(&endpoint.name)?,
-                    epoch,
-                    detached: publisher.state.detached(&endpoint.name)?,
-                },
-                max_transaction: publisher.config.source.max_transaction,
-                shutdown_grace: publisher.grace,
-                timing: crate::lane::Timing::default(),
+        let mut desk = None;
+        for (endpoint, way) in publisher.config.endpoints.iter().zip(&publisher.ways) {
+            let start = publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO);
+            let mut orders = Orders {
+                snapshot_from: publisher.state.snapshot_from(&endpoint.name)?,
+                epoch,
+                detached: publisher.state.detached(&endpoint.name)?,
+                ..Orders::default()
             };
             let journal = Arc::clone(&publisher.journal);
-            let (lane, handle) = Lane::new(config, journal, tls.clone(), &publisher.metrics)?;
+            let handle = match way {
+                Way::Webhook { tls, webhook, recorder } => {
+                    held_by_operator(&mut orders, recorder, &endpoint.name)?;
+                    let config = WebhookLaneConfig {
+                        stream: publisher.config.stream.clone(),
+                        source: source.clone(),
+                        database: publisher.config.source.database.name(),
+                        state_dir: publisher.config.state_dir.clone(),
+                        endpoint: endpoint.clone(),
+                        webhook: webhook.clone(),
+                        start,
+                        orders,
+                        window_bytes: window_bytes(publisher.config.endpoints.len()),
+                        shutdown_grace: publisher.grace,
+                    };
+                    let failed = |source| OpenError::Webhook { endpoint: endpoint.name.clone(), source };
+                    let sender = Sender::new(&config, tls.clone()).map_err(failed)?;
+                    let desk =
+                        desk.get_or_insert_with(|| Desk::new(Arc::clone(&journal), Arc::clone(recorder)));
+                    desk.add(Place { config: config.clone(), sender: sender.clone() });
+                    let recorder = Arc::clone(recorder);
+                    let (lane, handle) =
+                        WebhookLane::new(config, journal, sender, recorder, &publisher.metrics)
+                            .map_err(failed)?;
+                    self.tasks.spawn(lane.run(shutdown.clone()));
+                    handle
+                }
+                Way::Bridge(tls) => {
+                    let config = LaneConfig {
+                        stream: publisher.config.stream.clone(),
+                        source: source.clone(),
+                        endpoint: endpoint.clone(),
+                        start,
+                        first: publisher.state.first()?,
+                        orders,
+                        max_transaction: publisher.config.source.max_transaction,
+                        shutdown_grace: publisher.grace,
+                        timing: crate::lane::Timing::default(),
+                    };
+                    let (lane, handle) = Lane::new(config, journal, tls.clone(), &publisher.metrics)?;
+                    self.tasks.spawn(lane.run(shutdown.clone()));
+                    handle
+                }
+            };
             changes.push((endpoint.name.clone(), handle.status()));
             self.board.handles().push(handle);
-            self.tasks.spawn(lane.run(shutdown.clone()));
+        }
+        if let Some(desk) = desk {
+            let board = Arc::clone(&self.board);
+            let order = move |name: &EndpointName, change: &dyn Fn(&mut Orders)| board.order(name, change);
+            self.tasks.spawn(desk.run(order, shutdown.clone()));
         }
         let status = publisher.status.clone();
         let state = Arc::clone(&publisher.state);

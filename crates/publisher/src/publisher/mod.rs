@@ -10,18 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry};
-use rowbridge_schema::config::{DatabaseUrl, PublisherConfig};
+use rowbridge_schema::EndpointName;
+use rowbridge_schema::config::{DatabaseUrl, PublisherConfig, WebhookConfig};
 use rowbridge_schema::tls::{self, TlsError};
 use tokio::sync::watch;
 
 use self::lanes::Board;
 pub use self::status::PublisherStatus;
+use crate::deliveries::{Limits, Recorder, StoreError};
+use crate::http;
 use crate::journal::{JournalError, JournalOptions, Recovered, SegmentJournal};
 use crate::lane::LaneSetupError;
 use crate::metrics::PublisherMetrics;
 use crate::pump::CaptureMetrics;
 use crate::source::{MysqlSource, PostgresSource, SqliteSource};
 use crate::state::{State, StateError};
+use crate::webhook::WebhookSetupError;
 
 /// Why a publisher cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,18 @@ pub enum OpenError {
     /// An endpoint.
     #[error(transparent)]
     Lane(#[from] LaneSetupError),
+    /// An endpoint that is not Rowbridge.
+    #[error("endpoint {endpoint} cannot be set up")]
+    Webhook {
+        /// Its name.
+        endpoint: EndpointName,
+        /// Why.
+        #[source]
+        source: WebhookSetupError,
+    },
+    /// The store of attempts and dead letters.
+    #[error(transparent)]
+    Deliveries(#[from] StoreError),
     /// Metrics registered twice.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -68,8 +84,14 @@ pub struct Publisher {
     recovered: Recovered,
     metrics: PublisherMetrics,
     capture_metrics: CaptureMetrics,
-    endpoint_tls: Vec<Option<Arc<rustls::ClientConfig>>>,
+    ways: Vec<Way>,
     status: watch::Sender<PublisherStatus>,
+}
+
+/// How an endpoint is reached; no TLS where there is none on the way.
+enum Way {
+    Bridge(Option<Arc<rustls::ClientConfig>>),
+    Webhook { tls: Option<http::Tls>, webhook: Box<WebhookConfig>, recorder: Arc<Recorder> },
 }
 
 fn gauge(registry: &Registry, stream: &str, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
@@ -112,7 +134,11 @@ impl Publisher {
                 "Tables whose existing rows are still being sent.",
             )?,
         };
-        let mut endpoint_tls = Vec::with_capacity(config.endpoints.len());
+        let recorder = match config.endpoints.iter().any(|endpoint| endpoint.webhook.is_some()) {
+            true => Some(Arc::new(Recorder::open(&config.state_dir, Limits::default())?)),
+            false => None,
+        };
+        let mut ways = Vec::with_capacity(config.endpoints.len());
         for endpoint in &config.endpoints {
             let pem = match &endpoint.ca {
                 Some(path) => Some(
@@ -120,13 +146,22 @@ impl Publisher {
                 ),
                 None => None,
             };
+            let what = || format!("endpoint {}", endpoint.name);
             // Without TLS on the way, a machine without any authorities is as good as another.
-            endpoint_tls.push(match endpoint.url.scheme() {
-                "http" => None,
+            let plain = endpoint.url.scheme() == "http";
+            let tls_error = |source| OpenError::Tls { what: what(), source };
+            ways.push(match (&endpoint.webhook, &recorder) {
+                (Some(webhook), Some(recorder)) => {
+                    let tls = (!plain)
+                        .then(|| http::Tls::new(pem.as_deref(), None))
+                        .transpose()
+                        .map_err(tls_error)?;
+                    Way::Webhook { tls, webhook: webhook.clone(), recorder: Arc::clone(recorder) }
+                }
                 _ => {
-                    let what = format!("endpoint {}", endpoint.name);
-                    let tls = tls::https_client(pem.as_deref());
-                    Some(Arc::new(tls.map_err(|source| OpenError::Tls { what, source })?))
+                    let tls =
+                        (!plain).then(|| tls::https_client(pem.as_deref())).transpose().map_err(tls_error)?;
+                    Way::Bridge(tls.map(Arc::new))
                 }
             });
         }
@@ -151,7 +186,7 @@ impl Publisher {
             recovered,
             metrics,
             capture_metrics,
-            endpoint_tls,
+            ways,
             status,
         })
     }

@@ -10,7 +10,7 @@ use rowbridge_schema::{EndpointName, Position, SourceId};
 use tokio::task::JoinSet;
 
 use super::run::{Failed, describe};
-use super::{OpenError, Publisher};
+use super::{OpenError, Publisher, Way};
 use crate::capture::Capture;
 use crate::journal::{Journal as _, Resume};
 use crate::lane::{self, ProbeError, Standing};
@@ -36,7 +36,12 @@ impl Publisher {
     /// Asks every target where its lane stands, all at once; in the order of the configuration.
     async fn ask(&self, source: &SourceId) -> Standings {
         let mut asking = JoinSet::new();
-        for (place, (endpoint, tls)) in self.config.endpoints.iter().zip(&self.endpoint_tls).enumerate() {
+        // Only a subscriber can say where it stands.
+        let bridges = self.config.endpoints.iter().zip(&self.ways).filter_map(|(endpoint, way)| match way {
+            Way::Bridge(tls) => Some((endpoint, tls)),
+            Way::Webhook { .. } => None,
+        });
+        for (place, (endpoint, tls)) in bridges.enumerate() {
             let (stream, source) = (self.config.stream.clone(), source.clone());
             let (endpoint, tls) = (endpoint.clone(), tls.clone());
             asking.spawn(async move {

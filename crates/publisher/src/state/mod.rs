@@ -10,7 +10,7 @@ mod requests;
 mod shapes;
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -109,6 +109,35 @@ fn open_database(dir: &Path) -> Result<Connection, StateError> {
     open().map_err(|source| StateError::Database { path: path.clone(), source })
 }
 
+/// A command that looks whether a publisher runs holds the lock for a moment, which is no second publisher.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..5 {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            other => return other,
+        }
+    }
+    lock.try_lock()
+}
+
+/// Whether a publisher runs on this folder now.
+///
+/// # Errors
+/// The folder cannot be read. One that does not exist is one that nobody uses.
+pub fn is_in_use(dir: &Path) -> Result<bool, StateError> {
+    let folder = |source| StateError::Folder { path: dir.to_owned(), source };
+    let lock = match File::open(dir.join(LOCK_FILE)) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(folder(error)),
+    };
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
 impl State {
     /// Opens or makes the state of a stream.
     ///
@@ -123,9 +152,9 @@ impl State {
             .write(true)
             .open(dir.join(LOCK_FILE))
             .map_err(folder)?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StateError::Locked { path: dir.to_owned() },
-            std::fs::TryLockError::Error(source) => folder(source),
+        try_lock(&lock).map_err(|error| match error {
+            TryLockError::WouldBlock => StateError::Locked { path: dir.to_owned() },
+            TryLockError::Error(source) => folder(source),
         })?;
         let database = Mutex::new(open_database(dir)?);
         let state = Self { path: dir.join(STATE_FILE), database, runs: Mutex::default(), _lock: lock };
@@ -185,6 +214,7 @@ mod tests {
         let stream: StreamName = "shop".parse().unwrap();
         let state = State::open(dir.path(), &stream).unwrap();
         assert!(matches!(State::open(dir.path(), &stream), Err(StateError::Locked { .. })));
+        assert!(is_in_use(dir.path()).unwrap());
         let fresh = state.identity().unwrap();
         assert!(fresh.fresh && fresh.epoch > 29_000_000);
         let identity = Identity {
@@ -196,6 +226,7 @@ mod tests {
         };
         state.set_identity(&identity).unwrap();
         drop(state);
+        assert!(!is_in_use(dir.path()).unwrap() && !is_in_use(&dir.path().join("absent")).unwrap());
         let other: StreamName = "other".parse().unwrap();
         assert!(matches!(State::open(dir.path(), &other), Err(StateError::OtherStream { .. })));
         let state = State::open(dir.path(), &stream).unwrap();

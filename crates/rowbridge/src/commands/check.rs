@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use rowbridge_publisher::check::{Finding, Severity, check_endpoint, check_source};
+use rowbridge_publisher::check::{Finding, Severity, check_endpoint, check_shapes, check_source};
+use rowbridge_publisher::tables::source_tables;
 use rowbridge_schema::Classified;
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SubscriberConfig};
 use rowbridge_subscriber::apply::CheckItem;
@@ -39,6 +40,7 @@ impl CheckArgs {
         if let Some(publisher) = &config.publisher {
             report.add("state", state_dir(&publisher.state_dir))?;
             report.add_all("source", patient("source", check_source(&publisher.source)).await)?;
+            report.add_all("endpoint", shapes(self.config.path(), publisher).await)?;
             report.add_all("endpoint", endpoints(publisher, config.subscriber.as_ref()).await)?;
         }
         if let Some(subscriber) = &config.subscriber {
@@ -147,6 +149,17 @@ fn state_dir(dir: &Path) -> Finding {
                 dir.display()
             ),
         ),
+    }
+}
+
+/// Filters and columns of endpoints against the tables that there are. A source that is away was told of already.
+async fn shapes(file: &Path, publisher: &PublisherConfig) -> Vec<Finding> {
+    if publisher.endpoints.iter().all(|endpoint| endpoint.webhook.is_none()) {
+        return Vec::new();
+    }
+    match tokio::time::timeout(PATIENCE, source_tables(&publisher.source)).await {
+        Ok(Ok(tables)) => check_shapes(file, publisher, &tables),
+        Ok(Err(_)) | Err(_) => Vec::new(),
     }
 }
 

@@ -29,3 +29,22 @@ pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// `receive.max_body` is at least this: the handshake and one small row.
 pub const MIN_BODY: u64 = 1 << 10;
+
+/// `endpoint.batch.max_bytes`: what most receivers and their proxies take without being configured.
+pub const BATCH_MAX_BYTES: usize = 1 << 20;
+
+/// `endpoint.batch.max_events`, when a batch is asked for without saying how many.
+pub const BATCH_MAX_EVENTS: usize = 1_000;
+
+/// `endpoint.retry.first`: a restarting receiver is back within this.
+pub const RETRY_FIRST: Duration = Duration::from_millis(200);
+
+/// `endpoint.retry.max`: a receiver that is back after hours is served again within this.
+pub const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// `endpoint.max_age`: a long weekend.
+pub const MAX_AGE: Duration = Duration::from_secs(72 * 3600);
+
+/// `endpoint.concurrency`, where the order allows more than one request at a time: enough to hide a receiver's round
+/// trip, few enough not to be taken for an attack.
+pub const CONCURRENCY: usize = 8;

@@ -148,6 +148,33 @@ pub enum Problem {
         /// The configured kind.
         kind: &'static str,
     },
+    /// A key that only endpoints other than Rowbridge have.
+    #[error("has no effect with format = \"bridge\" (remove it)")]
+    NotForBridge,
+    /// A key that this format has no use for.
+    #[error("has no effect with format = {format:?} (remove it)")]
+    NotForFormat {
+        /// The configured format.
+        format: &'static str,
+    },
+    /// Not an expression, or none that can be true of a row.
+    #[error("{error} (line {line}, column {column} of the expression)")]
+    Expression {
+        /// What is wrong.
+        error: crate::expr::ExprError,
+        /// In the expression's own text, from 1.
+        line: usize,
+        /// In characters, from 1.
+        column: usize,
+    },
+    /// Two keys that contradict each other.
+    #[error("does not go with {other} ({way_out})")]
+    Contradicts {
+        /// The other key and its value.
+        other: &'static str,
+        /// What to do.
+        way_out: &'static str,
+    },
     /// A bound in bytes for a log that is counted in rows.
     #[error("has no effect with kind = \"sqlite\" (the change log is bounded in rows: use max_log_rows)")]
     RetainedRows,
@@ -179,6 +206,14 @@ pub enum Problem {
         "there is nothing to run (add [publisher], [subscriber] or both; `rowbridge config default` prints them)"
     )]
     NothingToRun,
+}
+
+impl Problem {
+    /// What is wrong with an expression, and where in its text.
+    pub(super) fn expression(text: &str, error: crate::expr::ExprError) -> Self {
+        let (line, column) = error.line_column(text);
+        Self::Expression { error, line, column }
+    }
 }
 
 struct UnknownKeyAdvice<'a> {

@@ -7,6 +7,8 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::error::{ConfigErrors, Problem};
+#[cfg(test)]
+use super::load_endpoint;
 use super::reader::{Field, Keys, Reader, Section};
 use super::substitute::{Piece, Sources};
 use super::{AdminConfig, Config, DatabaseUrl, defaults, load_publisher, load_subscriber};
@@ -39,7 +41,7 @@ pub(super) const SECTIONS: [&Keys; 10] = [
     &load_publisher::PUBLISHER,
     &load_publisher::SOURCE,
     &load_publisher::JOURNAL,
-    &load_publisher::ENDPOINT,
+    &load_endpoint::ENDPOINT,
     &load_subscriber::SUBSCRIBER,
     &load_subscriber::TARGET,
     &load_subscriber::RECEIVE,

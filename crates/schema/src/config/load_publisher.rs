@@ -1,22 +1,15 @@
 //! `[publisher]`, `[source]`, `[journal]`, `[[endpoint]]`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ipnet::IpNet;
-use url::Url;
-
-use super::address::{AddressError, check_url};
 use super::error::Problem;
-use super::load::{database, signing_keys, table_patterns};
-use super::load_subscriber::networks;
-use super::reader::{Field, Keys, Reader, Section};
+use super::load::{database, table_patterns};
+use super::load_endpoint;
+use super::reader::{Keys, Reader, Section};
 use super::{
-    ConfirmPolicy, DatabaseUrl, EndpointConfig, JournalConfig, PublisherConfig, SnapshotMode, SourceConfig,
-    Start, defaults,
+    ConfirmPolicy, DatabaseUrl, JournalConfig, PublisherConfig, SnapshotMode, SourceConfig, defaults,
 };
-use crate::name::{EndpointName, StreamName};
-use crate::pattern::TablePatterns;
+use crate::name::StreamName;
 
 pub(super) const PUBLISHER: Keys = Keys { section: "publisher", keys: &["stream", "state_dir"] };
 
@@ -36,11 +29,6 @@ pub(super) const SOURCE: Keys = Keys {
 };
 
 pub(super) const JOURNAL: Keys = Keys { section: "journal", keys: &["max_bytes", "retain", "confirm"] };
-
-pub(super) const ENDPOINT: Keys = Keys {
-    section: "endpoint",
-    keys: &["name", "url", "secret", "format", "tables", "allow_networks", "ca", "timeout", "start"],
-};
 
 /// PostgreSQL cuts identifiers off at NAMEDATALEN - 1 bytes.
 const SLOT_MAX_LEN: usize = 63;
@@ -76,7 +64,7 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
         }),
         Some(field) => reader.section(&field, &JOURNAL).and_then(|section| journal(reader, &section)),
     };
-    let endpoints = root.get("endpoint").and_then(|field| endpoints(reader, &field));
+    let endpoints = root.get("endpoint").and_then(|field| load_endpoint::endpoints(reader, &field));
     publisher?;
     let config = || {
         Some(PublisherConfig {
@@ -192,90 +180,4 @@ fn journal(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<JournalConf
         reader.choice(&field, "\"journaled\" or \"delivered\"", &choices, way_out)
     });
     Some(JournalConfig { max_bytes: max_bytes?, retain: retain?, confirm: confirm? })
-}
-
-fn endpoints(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<EndpointConfig>> {
-    let sections = reader.sections(field, &ENDPOINT);
-    let mut names = Vec::new();
-    let endpoints: Vec<_> = sections.iter().map(|section| endpoint(reader, section, &mut names)).collect();
-    endpoints.into_iter().collect()
-}
-
-fn endpoint(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
-    names: &mut Vec<(EndpointName, usize)>,
-) -> Option<EndpointConfig> {
-    let name = section.require(reader, "name", "name = \"warehouse\"").and_then(|field| {
-        let name: EndpointName = reader.parsed(&field, STREAM_EXPECTED, "\"warehouse\"")?;
-        reader.unique(names, name.clone(), &field, "the name tells endpoints apart");
-        Some(name)
-    });
-    let allow_networks = match section.get("allow_networks") {
-        None => Some(Vec::new()),
-        Some(field) => networks(reader, &field),
-    };
-    let url = section
-        .require(reader, "url", "url = \"https://warehouse.internal:9500/in/shop\"")
-        .and_then(|field| endpoint_url(reader, &field, allow_networks.as_deref()));
-    let secrets = section
-        .require(reader, "secret", "secret = \"${WEBHOOK_SECRET}\"")
-        .and_then(|field| signing_keys(reader, &field));
-    if let Some(field) = section.get("format") {
-        reader.choice(&field, "\"bridge\"", &[("bridge", ())], "no other format works yet");
-    }
-    let tables = section
-        .get("tables")
-        .map_or_else(|| Some(TablePatterns::all()), |field| table_patterns(reader, &field));
-    let ca = match section.get("ca") {
-        None => Some(None),
-        Some(field) => reader
-            .filled_text(&field, "the path of a PEM file", "\"/etc/rowbridge/ca.pem\"")
-            .map(|path| Some(PathBuf::from(path))),
-    };
-    let timeout = section
-        .get("timeout")
-        .map_or(Some(defaults::ENDPOINT_TIMEOUT), |field| above_zero(reader, &field, "1ms, better \"30s\""));
-    let start = section.get("start").map_or(Some(Start::Snapshot), |field| {
-        let choices = [("snapshot", Start::Snapshot), ("now", Start::Now)];
-        reader.choice(&field, "\"snapshot\" or \"now\"", &choices, "snapshot sends existing rows first")
-    });
-    Some(EndpointConfig {
-        name: name?,
-        url: url?,
-        secrets: secrets?,
-        tables: tables?,
-        allow_networks: allow_networks?,
-        ca: ca?,
-        timeout: timeout?,
-        start: start?,
-    })
-}
-
-/// Zero means zero, and then nothing would ever succeed.
-pub(super) fn above_zero(
-    reader: &mut Reader<'_>,
-    field: &Field<'_>,
-    least: &'static str,
-) -> Option<Duration> {
-    let duration = reader.duration(field)?;
-    if duration.is_zero() {
-        reader.report(field, Problem::TooSmall { least });
-    }
-    Some(duration)
-}
-
-/// `allow_networks` is `None` if it could not be read: http towards a name is then given the benefit of the doubt, as
-/// one mistake should not be reported as two.
-fn endpoint_url(reader: &mut Reader<'_>, field: &Field<'_>, allow_networks: Option<&[IpNet]>) -> Option<Url> {
-    let text = reader.text(field, "a URL", "\"https://warehouse.internal:9500/in/shop\"")?;
-    let url = Url::parse(&text).map_err(|error| reader.report(field, error)).ok()?;
-    match check_url(&url, allow_networks.unwrap_or_default()) {
-        Err(AddressError::HttpsRequired) if allow_networks.is_none() => None,
-        Err(error) => {
-            reader.report(field, error);
-            None
-        }
-        Ok(()) => Some(url),
-    }
 }

@@ -7,7 +7,8 @@ use toml::de::DeValue;
 
 use super::error::Problem;
 use super::load::{database, signing_keys, socket_address};
-use super::load_publisher::{STREAM_EXPECTED, above_zero};
+use super::load_endpoint::above_zero;
+use super::load_publisher::STREAM_EXPECTED;
 use super::reader::{Field, Keys, Reader, Section, quoted_key};
 use super::{ColumnMap, DeletePolicy, MapConfig, ReceiveConfig, SubscriberConfig, TargetConfig, defaults};
 use crate::name::StreamName;

@@ -7,14 +7,18 @@ pub mod defaults;
 pub mod duration;
 pub mod error;
 mod load;
+mod load_columns;
+mod load_endpoint;
 mod load_publisher;
 mod load_subscriber;
+mod load_webhook;
 mod reader;
 pub mod server_url;
 mod substitute;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +37,10 @@ pub use error::{ConfigError, ConfigErrors, Problem};
 pub use load::load;
 pub use server_url::DatabaseUrlError;
 pub use substitute::SubstituteError;
+pub use webhook::{
+    Batch, CloudEventsMode, EventFormat, Lines, OnPermanentError, Order, Rate, RetrySchedule, WebhookConfig,
+    WebhookPolicy,
+};
 
 /// The commented default file: every key that works, with its default and its meaning.
 pub const DEFAULT_TOML: &str = include_str!("../../../../config/rowbridge.default.toml");
@@ -74,6 +82,17 @@ pub enum DatabaseUrl {
     Mysql(ServerUrl),
     /// `sqlite:/path`
     Sqlite(PathBuf),
+}
+
+impl DatabaseUrl {
+    /// Name of the database; empty where it has none (SQLite, a MySQL URL without one).
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Postgres(url) | Self::Mysql(url) => url.database.clone(),
+            Self::Sqlite(_) => String::new(),
+        }
+    }
 }
 
 /// How a connection to a server is protected; the names are libpq's.
@@ -188,6 +207,8 @@ pub struct EndpointConfig {
     pub timeout: Duration,
     /// Where it begins.
     pub start: Start,
+    /// What holds for an endpoint that is not a Rowbridge subscriber; `None` for `format = "bridge"`.
+    pub webhook: Option<Box<WebhookConfig>>,
 }
 
 /// The receiving end.

@@ -255,13 +255,23 @@ impl<'a> Reader<'a> {
         parse_bytes(&text).map_err(|error| self.unexpected::<()>(field, EXPECTED, error)).ok()
     }
 
-    /// A whole number that is not negative.
+    /// A whole number of rows that is not negative.
     pub(super) fn count(&mut self, field: &Field<'_>) -> Option<u64> {
+        self.count_of(field, "a number of rows", "such as 1000000")
+    }
+
+    /// A whole number that is not negative.
+    pub(super) fn count_of(
+        &mut self,
+        field: &Field<'_>,
+        expected: &'static str,
+        way_out: &str,
+    ) -> Option<u64> {
         let count = match field.value {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             _ => None,
         };
-        count.or_else(|| self.unexpected(field, "a number of rows", "such as 1000000"))
+        count.or_else(|| self.unexpected(field, expected, way_out))
     }
 
     /// `true` or `false`.
@@ -339,6 +349,11 @@ impl<'t> Field<'t> {
     /// An element of this list; it is called what the list is called, its place tells it apart.
     pub(super) fn element(&self, item: &'t Spanned<DeValue<'t>>) -> Self {
         self.child(self.key.clone(), item)
+    }
+
+    /// The same value, never shown.
+    pub(super) fn secret(&self) -> Self {
+        Self { sensitive: true, ..self.clone() }
     }
 
     /// The same value, called otherwise in messages.

@@ -4,6 +4,22 @@
 //! those that the receiver sees, and a column that is dropped or was not sent has no field. Values are still canonical
 //! texts with their types; what they look like is the format's business.
 
+pub mod cloudevents;
+pub mod debezium;
+mod framing;
+mod instant;
+pub mod json;
+pub mod json_schema;
+pub mod natural;
+pub mod shape;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod xml;
+pub mod xml_schema;
+
+pub use framing::Framing;
+
 use crate::cell::Cell;
 use crate::name::{EndpointName, SourceId, StreamName};
 use crate::position::Position;

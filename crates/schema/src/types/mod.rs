@@ -9,21 +9,22 @@
 //!
 //! `docs/types.md` has the canonical texts and, printed from this code, the table of all crossings.
 
+pub(crate) mod arithmetic;
 mod bytes;
 mod conversion;
 mod json;
 mod kind;
 mod made;
-mod number;
+pub(crate) mod number;
 mod parse_mysql;
 mod parse_postgres;
 mod parse_sqlite;
 mod plan;
 mod sqlite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
-mod time;
+pub(crate) mod time;
 
 pub use conversion::{Conversion, Mismatch, Unholdable};
 pub use kind::{Affinity, Charset, ColumnType, Kind, Limit};

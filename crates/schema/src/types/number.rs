@@ -10,17 +10,17 @@ const MAX_EXPONENT: usize = 150_000;
 
 /// A decimal number, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Decimal<'a> {
-    negative: bool,
+pub(crate) struct Decimal<'a> {
+    pub(super) negative: bool,
     /// Without leading zeros; empty for zero.
-    whole: Cow<'a, str>,
+    pub(super) whole: Cow<'a, str>,
     /// As many digits as were written.
-    fraction: Cow<'a, str>,
+    pub(super) fraction: Cow<'a, str>,
 }
 
 impl<'a> Decimal<'a> {
     /// Reads `-12.50` and `1.5e-7`.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -64,12 +64,12 @@ impl<'a> Decimal<'a> {
         }
     }
 
-    pub(super) fn is_zero(&self) -> bool {
+    pub(crate) fn is_zero(&self) -> bool {
         self.whole.is_empty() && self.fraction.bytes().all(|b| b == b'0')
     }
 
     /// Below zero; there is no negative zero among decimals.
-    pub(super) fn is_negative(&self) -> bool {
+    pub(crate) fn is_negative(&self) -> bool {
         self.negative && !self.is_zero()
     }
 
@@ -94,7 +94,7 @@ impl<'a> Decimal<'a> {
     }
 
     /// The text, with exactly `scale` digits after the point, or with those that were written.
-    pub(super) fn text(&self, scale: Option<i32>) -> String {
+    pub(crate) fn text(&self, scale: Option<i32>) -> String {
         let mut out = String::with_capacity(self.whole.len() + self.fraction.len() + 4);
         if self.is_negative() {
             out.push('-');
@@ -110,7 +110,7 @@ impl<'a> Decimal<'a> {
     }
 
     /// The whole number.
-    pub(super) fn integer(&self) -> Result<i128, Unholdable> {
+    pub(crate) fn integer(&self) -> Result<i128, Unholdable> {
         if self.scale() > 0 {
             return Err(Unholdable::Scale);
         }

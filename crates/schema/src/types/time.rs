@@ -7,7 +7,7 @@ use crate::table::Dialect;
 
 /// A time of day or a span, with the digits of the fraction that are not zeros at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Clock<'a> {
+pub(crate) struct Clock<'a> {
     pub(super) negative: bool,
     pub(super) hours: u32,
     minutes: u32,
@@ -80,13 +80,13 @@ impl<'a> Clock<'a> {
 
 /// A date, a time stamp, or one of the infinite ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stamp<'a> {
+pub(crate) enum Stamp<'a> {
     Infinite { negative: bool },
     Finite(Finite<'a>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Finite<'a> {
+pub(crate) struct Finite<'a> {
     /// From 1 on, counted backwards with `bc`. 0 only in MySQL.
     year: u32,
     bc: bool,
@@ -99,7 +99,7 @@ pub(super) struct Finite<'a> {
 
 impl<'a> Stamp<'a> {
     /// Reads `[Y]YYYY-MM-DD[ HH:MM:SS[.f][+00|Z]][ BC]`, `infinity`, `-infinity`. Between date and time a `T` will do.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         match text {
             "infinity" => return Some(Self::Infinite { negative: false }),
             "-infinity" => return Some(Self::Infinite { negative: true }),
@@ -134,7 +134,62 @@ impl<'a> Stamp<'a> {
     }
 }
 
+impl Stamp<'_> {
+    /// Nanoseconds since 1970 in UTC; without an offset it is taken as UTC. The infinite ones are the first and the last
+    /// number. `None` for a day or a time that no calendar has (MySQL's zero dates among them), and for more than nine
+    /// digits of a fraction.
+    pub(crate) fn nanoseconds(&self) -> Option<i128> {
+        let finite = match self {
+            Self::Infinite { negative: true } => return Some(i128::MIN),
+            Self::Infinite { negative: false } => return Some(i128::MAX),
+            Self::Finite(finite) => finite,
+        };
+        finite.check(Dialect::Sqlite).ok()?;
+        let mut seconds = finite.days_since_1970() * 86_400;
+        let mut nanoseconds = 0;
+        if let Some(clock) = finite.clock {
+            seconds += i64::from(clock.hours) * 3600 + i64::from(clock.minutes * 60 + clock.seconds);
+            if clock.fraction.len() > 9 {
+                return None;
+            }
+            nanoseconds = fraction_nanoseconds(clock.fraction);
+        }
+        seconds -= finite.zone.map_or(Some(0), offset_seconds)?;
+        Some(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds))
+    }
+}
+
+/// Up to nine digits after the point.
+fn fraction_nanoseconds(fraction: &str) -> u32 {
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'))
+}
+
+/// Seconds east of UTC: `Z`, `+02`, `-05:30`, `+00:19:32`.
+fn offset_seconds(zone: &str) -> Option<i64> {
+    if zone == "Z" {
+        return Some(0);
+    }
+    let east = if zone.starts_with('-') { -1 } else { 1 };
+    let mut parts = zone.get(1..)?.split(':');
+    let hours = digits(parts.next()?, 2, 2)?;
+    let minutes = parts.next().map_or(Some(0), |text| digits(text, 2, 2))?;
+    let seconds = parts.next().map_or(Some(0), |text| digits(text, 2, 2))?;
+    let valid = hours < 24 && minutes < 60 && seconds < 60 && parts.next().is_none();
+    valid.then(|| east * i64::from(hours * 3600 + minutes * 60 + seconds))
+}
+
 impl Finite<'_> {
+    /// Counted in years that begin in March, so that the leap day is a year's last.
+    fn days_since_1970(&self) -> i64 {
+        let year = if self.bc { 1 - i64::from(self.year) } else { i64::from(self.year) };
+        let year = if self.month <= 2 { year - 1 } else { year };
+        let month = (i64::from(self.month) + 9) % 12;
+        let day_of_year = (153 * month + 2) / 5 + i64::from(self.day) - 1;
+        let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+        365 * year + leap_days + day_of_year - 719_468
+    }
+
     /// Year, month or day is zero: MySQL's way to leave them out.
     pub(super) fn has_zero(&self) -> bool {
         self.year == 0 || self.month == 0 || self.day == 0

@@ -82,11 +82,76 @@ const KEYS: &str = "
 
 type IndexColumn = (Option<String>, bool, bool);
 
-/// Base tables that match, with their columns and keys; `only` narrows it to one table. System databases never match.
+/// How often a table is looked at that is another one each time.
+const MAX_LOOKS: usize = 20;
+
+/// Base tables that match, with their columns and keys. System databases never match.
+///
+/// Tables, columns and keys are three questions, between which statements go on that change tables. MariaDB also lists a
+/// table by its files, which such a statement moves about: one of the answers may then be without it. A table that came
+/// without its key would be taken for one without key. So what is not as in `known` is looked at by itself, as by
+/// [`load_one`].
 ///
 /// # Errors
-/// The queries'; `NotReady` if system-versioned tables match.
+/// The queries'; `NotReady` if system-versioned tables match; `Lost` if a table does not keep still.
 pub async fn load(
+    conn: &mut Conn,
+    server: &Server,
+    patterns: &TablePatterns,
+    known: &Catalog,
+) -> Result<Catalog, MysqlError> {
+    let mut catalog = look(conn, server, patterns, None).await?;
+    let doubtful = |table: &&CatalogTable| match known.tables.get(&table.def.name) {
+        Some(known) => known.def != table.def,
+        None => table.def.key.is_empty(),
+    };
+    let doubtful = catalog.tables.values().filter(doubtful).map(|table| table.def.name.clone());
+    let absent = known.tables.keys().filter(|name| !catalog.tables.contains_key(*name)).cloned();
+    for name in doubtful.chain(absent).collect::<Vec<_>>() {
+        match load_one(conn, server, patterns, &name).await? {
+            Some(table) => catalog.tables.insert(name, table),
+            None => catalog.tables.remove(&name),
+        };
+    }
+    Ok(catalog)
+}
+
+/// One table, as two looks in a row have seen it; `None` if there is no such table, or it does not match.
+///
+/// # Errors
+/// As of [`load`].
+pub async fn load_one(
+    conn: &mut Conn,
+    server: &Server,
+    patterns: &TablePatterns,
+    name: &TableName,
+) -> Result<Option<CatalogTable>, MysqlError> {
+    let mut before = look_at(conn, server, patterns, name).await?;
+    for _ in 0..MAX_LOOKS {
+        let now = look_at(conn, server, patterns, name).await?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    Err(MysqlError::Lost { what: "a table was altered again and again while the catalog was read" })
+}
+
+/// One table that an open transaction of this session holds, so that nobody changes it.
+///
+/// # Errors
+/// As of [`load`].
+pub async fn look_at(
+    conn: &mut Conn,
+    server: &Server,
+    patterns: &TablePatterns,
+    name: &TableName,
+) -> Result<Option<CatalogTable>, MysqlError> {
+    Ok(look(conn, server, patterns, Some(name)).await?.tables.remove(name))
+}
+
+/// The three questions; `only` narrows them to one table.
+async fn look(
     conn: &mut Conn,
     server: &Server,
     patterns: &TablePatterns,

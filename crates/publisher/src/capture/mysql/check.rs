@@ -67,7 +67,7 @@ async fn look(
     if streams {
         stream(connector, &mut conn, &server, &user, findings).await?;
     }
-    let catalog = catalog::load(&mut conn, &server, &source.tables, None).await?;
+    let catalog = catalog::load(&mut conn, &server, &source.tables, &Catalog::default()).await?;
     patterns(&catalog, source, &user, findings);
     if streams {
         filters(&mut conn, &server, &catalog, findings).await?;

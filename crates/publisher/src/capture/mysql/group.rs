@@ -13,7 +13,7 @@ use super::query::{self, Read, Statement};
 use super::shape::{self, Shape};
 use super::table_map::{self, TableMap};
 use super::transaction::{self, RowError, Transaction};
-use super::{Captured, Mapped, MysqlCapture, Question, lower, rows};
+use super::{Captured, Mapped, MysqlCapture, lower, rows};
 use crate::capture::{CapturedBlock, TxToken};
 use crate::journal::Resume;
 
@@ -441,7 +441,7 @@ impl MysqlCapture {
         if found.is_none() && !self.asked {
             // The catalog may be older than the log; ask once.
             self.asked = true;
-            self.asking = Some(Question::Table(name.clone(), self.load(Some(name))));
+            self.ask_table(name);
             self.held = Some(event);
             return Ok(());
         }

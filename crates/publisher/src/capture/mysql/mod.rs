@@ -34,7 +34,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use self::binlog::{Binlog, LogEvent};
-use self::catalog::{Catalog, Collations};
+use self::catalog::{Catalog, CatalogTable, Collations};
 use self::client::{Connector, Server};
 pub use self::error::MysqlError;
 use self::group::{Group, Prepared};
@@ -71,7 +71,7 @@ enum Question {
     /// The whole catalog, behind a statement that may have changed it.
     Catalog(JoinHandle<Result<Catalog, MysqlError>>),
     /// One table, whose table map is none that we know.
-    Table(TableName, JoinHandle<Result<Catalog, MysqlError>>),
+    Table(TableName, JoinHandle<Result<Option<CatalogTable>, MysqlError>>),
     /// Texts in charsets that only the server knows.
     Texts(JoinHandle<Result<Converting, MysqlError>>),
 }
@@ -147,7 +147,7 @@ impl MysqlCapture {
             }
         };
         let collations = catalog::collations(&mut sql, &server).await?;
-        let catalog = catalog::load(&mut sql, &server, &options.tables, None).await?;
+        let catalog = catalog::load(&mut sql, &server, &options.tables, &Catalog::default()).await?;
         for pattern in options.tables.unmatched(&catalog.tables.keys().cloned().collect::<Vec<_>>()) {
             tracing::warn!(%pattern, "a table pattern matches nothing");
         }
@@ -249,15 +249,22 @@ impl MysqlCapture {
 
     fn ask_catalog(&mut self) {
         self.reload = false;
-        self.asking = Some(Question::Catalog(self.load(None)));
+        let (sql, tables, server) = (Arc::clone(&self.sql), self.options.tables.clone(), self.server.clone());
+        let known = self.catalog.clone();
+        self.asking = Some(Question::Catalog(tokio::spawn(async move {
+            let mut sql = sql.lock().await;
+            catalog::load(&mut sql, &server, &tables, &known).await
+        })));
     }
 
-    fn load(&self, only: Option<TableName>) -> JoinHandle<Result<Catalog, MysqlError>> {
+    fn ask_table(&mut self, name: TableName) {
         let (sql, tables, server) = (Arc::clone(&self.sql), self.options.tables.clone(), self.server.clone());
-        tokio::spawn(async move {
+        let table = name.clone();
+        let task = tokio::spawn(async move {
             let mut sql = sql.lock().await;
-            catalog::load(&mut sql, &server, &tables, only.as_ref()).await
-        })
+            catalog::load_one(&mut sql, &server, &tables, &table).await
+        });
+        self.asking = Some(Question::Table(name, task));
     }
 
     /// Takes in the catalog behind a statement that may have changed it.
@@ -299,9 +306,9 @@ impl MysqlCapture {
                 let answered = answer(task).await;
                 let name = name.clone();
                 self.asking = None;
-                let mut one = answered?;
+                let one = answered?;
                 let mut catalog = self.catalog.clone();
-                match one.tables.remove(&name) {
+                match one {
                     Some(table) => catalog.tables.insert(name, table),
                     None => catalog.tables.remove(&name),
                 };

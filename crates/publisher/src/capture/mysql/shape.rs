@@ -39,9 +39,11 @@ impl Shape {
     }
 }
 
-/// Decoders of the table's columns, if all are as the definition says.
+/// Decoders of the table's columns, if all are as the definition says, and so is the primary key. A unique index that is
+/// the key instead is not in a table map.
 pub(super) fn fits(map: &TableMap, def: &TableDef, collations: &Collations) -> Option<Vec<Decode>> {
-    if map.columns.len() != def.columns.len() {
+    let same_key = || map.primary.iter().copied().eq(def.key.iter().map(|&at| usize::from(at)));
+    if map.columns.len() != def.columns.len() || !map.primary.is_empty() && !same_key() {
         return None;
     }
     let columns = map.columns.iter().zip(&def.columns);
@@ -388,6 +390,24 @@ mod tests {
         assert!(fits(&map(vec![found("a", kind::LONG, 0), wider]), &now, &collations()).is_none());
         let other = MapColumn { collation: Some(8), ..text };
         assert!(fits(&map(vec![found("a", kind::LONG, 0), other]), &now, &collations()).is_none());
+    }
+
+    #[test]
+    fn a_key_that_came_went_or_moved_does_not_fit() {
+        let columns = || vec![column("a", "int(11)", None), column("b", "int(11)", None)];
+        let logged = |primary: &[usize]| TableMap {
+            primary: primary.to_vec(),
+            ..map(vec![found("a", kind::LONG, 0), found("b", kind::LONG, 0)])
+        };
+        let fits = |primary: &[usize], key: &[u16]| {
+            fits(&logged(primary), &def(columns(), key.to_vec()), &collations()).is_some()
+        };
+        assert!(fits(&[0], &[0]) && fits(&[1, 0], &[1, 0]) && fits(&[], &[]));
+        assert!(!fits(&[0], &[]) && !fits(&[0], &[1]) && !fits(&[0, 1], &[1, 0]) && !fits(&[0], &[0, 1]));
+        assert!(fits(&[], &[1]), "the key is a unique index");
+        let keyless = def(columns(), vec![]);
+        let (shape, _) = assemble(&logged(&[1, 0]), &[&keyless], &collations(), true).unwrap();
+        assert_eq!(shape.key, [1, 0]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn config(target: &Target) -> LaneConfig {
             ca: None,
             timeout: Duration::from_secs(5),
             start: rowbridge_schema::config::Start::Snapshot,
+            webhook: None,
         },
         start: Position::ZERO,
         first: Position::ZERO,

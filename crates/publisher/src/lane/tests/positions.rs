@@ -76,7 +76,7 @@ async fn a_target_in_a_later_epoch_is_not_taken_for_one_that_is_ahead() {
     assert!(text.contains("later epoch") && text.contains("`rowbridge snapshot --all`"), "{text}");
     // A new epoch that lies above takes the lane on at once, not at the next probe.
     lane.handle.order(|orders| {
-        *orders = Orders { snapshot_from: Some(Position::new(8, 0, 0)), epoch: 8, detached: None };
+        *orders = Orders { snapshot_from: Some(Position::new(8, 0, 0)), epoch: 8, ..Orders::default() };
     });
     lane.until(|status| status.state == LaneState::Running).await;
     lane.stop().await;

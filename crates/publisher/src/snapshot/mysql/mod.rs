@@ -20,7 +20,7 @@ use self::moment::Way;
 use super::{ChunkRead, Containment, SnapshotReader};
 use crate::capture::Key;
 use crate::capture::mysql::MysqlError;
-use crate::capture::mysql::catalog::{self, CatalogTable};
+use crate::capture::mysql::catalog::{self, Catalog, CatalogTable};
 use crate::capture::mysql::client::{Connector, Session};
 
 /// Rows of the first fetch of a table; the next ones follow the size of the rows seen.
@@ -257,10 +257,7 @@ impl MysqlSnapshot {
         mut session: Session,
         name: &TableName,
     ) -> Result<Option<OpenRead>, MysqlError> {
-        let found = catalog::load(&mut session.conn, &session.server, &self.patterns, Some(name))
-            .await?
-            .tables
-            .remove(name);
+        let found = catalog::load_one(&mut session.conn, &session.server, &self.patterns, name).await?;
         let Some(found) = found else {
             self.session = Some(session);
             return Ok(None);
@@ -312,8 +309,7 @@ async fn hold(
         Err(Error::Server(error)) if moment::GONE.contains(&error.code) => return Ok(None),
         held => held.map_err(MysqlError::query("read a snapshot"))?,
     }
-    let mut catalog = catalog::load(&mut session.conn, &session.server, patterns, Some(name)).await?;
-    Ok(catalog.tables.remove(name))
+    catalog::look_at(&mut session.conn, &session.server, patterns, name).await
 }
 
 /// Rows as cells.
@@ -432,7 +428,8 @@ impl SnapshotReader for MysqlSnapshot {
 
     async fn tables(&mut self) -> Result<Vec<TableDef>, MysqlError> {
         let mut session = self.session().await?;
-        let catalog = catalog::load(&mut session.conn, &session.server, &self.patterns, None).await?;
+        let known = Catalog::default();
+        let catalog = catalog::load(&mut session.conn, &session.server, &self.patterns, &known).await?;
         self.session = Some(session);
         let mut tables: Vec<TableDef> = catalog.tables.into_values().map(|table| table.def).collect();
         tables.sort_by(|a, b| a.name.cmp(&b.name));

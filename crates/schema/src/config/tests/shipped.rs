@@ -22,13 +22,21 @@ fn every_shipped_file_is_valid() {
         "postgres-subscriber.toml",
         "rowbridge.default.toml",
         "sqlite-both.toml",
+        "webhooks.toml",
     ];
     assert_eq!(names, expected);
 }
 
+/// The default file without its example of an endpoint that is not Rowbridge.
+fn without_webhook(text: &str) -> String {
+    let (before, rest) = text.split_once("#[[endpoint]]").unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    format!("{before}\n\n{after}")
+}
+
 /// The default file with every `#key` and `#[section]` that `keep` lets through made active.
-fn uncommented(keep: impl Fn(&str) -> bool) -> String {
-    let lines = DEFAULT_TOML.lines().map(|line| match line.strip_prefix('#') {
+fn uncommented(text: &str, keep: impl Fn(&str) -> bool) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if !setting.is_empty() && !setting.starts_with([' ', '#']) && keep(setting) => setting,
         _ => line,
     });
@@ -77,7 +85,8 @@ fn the_default_file_shows_the_defaults() {
             || line.starts_with("listen")
     };
     let as_it_is = read(DEFAULT_TOML).unwrap();
-    let postgres = uncommented(|line| !is_example(line) && !line.starts_with("max_log_rows"));
+    let plain = without_webhook(DEFAULT_TOML);
+    let postgres = uncommented(&plain, |line| !is_example(line) && !line.starts_with("max_log_rows"));
     assert!(postgres.contains("\nstart = ") && postgres.contains("\n[journal]"), "{postgres}");
     assert_eq!(format!("{:?}", read(&postgres).unwrap()), format!("{as_it_is:?}"));
 
@@ -92,7 +101,7 @@ fn the_default_file_shows_the_defaults() {
         });
         lines.collect::<Vec<_>>().join("\n")
     };
-    let all = uncommented(|line| {
+    let all = uncommented(&plain, |line| {
         !is_example(line) && !line.starts_with("slot") && !line.starts_with("publication")
     });
     assert!(all.contains("\nmax_log_rows = "));
@@ -102,8 +111,13 @@ fn the_default_file_shows_the_defaults() {
     );
 
     // The examples are valid too.
-    let config = read(&uncommented(|line| !line.starts_with("max_log_rows"))).unwrap();
+    let config = read(&uncommented(DEFAULT_TOML, |line| !line.starts_with("max_log_rows"))).unwrap();
     assert_eq!(config.publisher.as_ref().unwrap().source.max_retained, Some(20 << 30));
+    let endpoints = &config.publisher.as_ref().unwrap().endpoints;
+    let webhook = endpoints[1].webhook.as_ref().unwrap();
+    let shown = WebhookPolicy { rate: webhook.policy.rate, ..WebhookPolicy::default() };
+    assert_eq!(webhook.policy, shown, "the example shows the defaults");
+    assert_eq!((endpoints[0].start, endpoints[1].start), (Start::Snapshot, Start::Now));
     assert_eq!(config.admin.unwrap().listen.port(), 9400);
     assert_eq!(config.subscriber.unwrap().maps.len(), 1);
 }

@@ -247,19 +247,25 @@ fn a_file_is_not_copied_into_itself() {
 
 #[test]
 fn keys_that_do_not_work_yet_are_unknown() {
-    let lines = [
-        "when = \"a\"",
-        "body = \"a\"",
-        "batch = 1",
-        "retry = 1",
-        "order = 1",
-        "concurrency = 1",
-        "on_permanent_error = \"halt\"",
-        "snapshot = \"initial\"",
-    ];
+    let lines = ["body = \"a\"", "headers = {}", "auth = \"a\"", "proxy = \"a\"", "snapshot = \"initial\""];
     for line in lines {
         let error = error_of("endpoint", line);
-        assert!(error.contains(": unknown key (known here are name, url"), "{error}");
+        assert!(error.contains(": unknown key ("), "{error}");
+    }
+}
+
+#[test]
+fn a_bridge_has_no_use_for_what_other_endpoints_have() {
+    for line in [
+        "mode = \"binary\"",
+        "when = \"true\"",
+        "batch = {}",
+        "order = \"key\"",
+        "rate = \"1/s\"",
+        "max_age = \"1h\"",
+    ] {
+        let error = error_of("endpoint", line);
+        assert!(error.ends_with("has no effect with format = \"bridge\" (remove it)"), "{error}");
     }
 }
 

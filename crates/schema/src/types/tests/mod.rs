@@ -3,14 +3,14 @@
 mod conversions;
 mod crossings;
 mod properties;
-mod samples;
+pub(crate) mod samples;
 
 use super::{ColumnType, Conversion, Form, Server, Unholdable, made_as};
 use crate::cell::{Cell, Class};
 use crate::table::{Dialect, TableName, TypeDefinition};
 
 /// User-defined types of the samples.
-fn types() -> Vec<TypeDefinition> {
+pub(crate) fn types() -> Vec<TypeDefinition> {
     let name = |name: &str| TableName::new("public", name);
     vec![
         TypeDefinition::Enum {
@@ -25,7 +25,7 @@ fn types() -> Vec<TypeDefinition> {
 }
 
 /// Parses a type as a test writes it: MySQL's text types with `@collation` behind them.
-fn column(dialect: Dialect, text: &str) -> ColumnType {
+pub(crate) fn column(dialect: Dialect, text: &str) -> ColumnType {
     let (name, collation) = match text.split_once('@') {
         Some((name, collation)) => (name, Some(collation)),
         None => (text, None),
@@ -34,7 +34,7 @@ fn column(dialect: Dialect, text: &str) -> ColumnType {
 }
 
 /// Cells as tests write them: `~` is NULL, `r:1.5` a cell with its class (SQLite only).
-fn cell(dialect: Dialect, text: &str) -> Cell<'_> {
+pub(crate) fn cell(dialect: Dialect, text: &str) -> Cell<'_> {
     if text == "~" {
         return Cell::Null;
     }

@@ -2,9 +2,9 @@
 
 use crate::table::Dialect;
 
-pub(super) type Samples = &'static [(&'static str, &'static [&'static str])];
+pub(crate) type Samples = &'static [(&'static str, &'static [&'static str])];
 
-pub(super) fn of(dialect: Dialect) -> Samples {
+pub(crate) fn of(dialect: Dialect) -> Samples {
     match dialect {
         Dialect::Postgres => POSTGRES,
         Dialect::Mysql => MYSQL,

@@ -8,6 +8,7 @@ use super::error::{MysqlError, Verdict, describe, verdict};
 use super::lane::{MysqlLane, Stop, rejected, stop};
 use super::pipe::{Halt, Pipe, Purpose};
 use super::set::RowFault;
+use super::stale::{self, Stale, StaleError};
 use super::statement::{BadValue, Sql};
 use crate::plan::Event;
 
@@ -23,7 +24,7 @@ fn clear(binding: &Binding) -> String {
 }
 
 /// `` (`a`, `b`) > (1, 2) `` written so that an index on the key is used.
-fn beyond(
+pub(super) fn beyond(
     sql: &mut Sql,
     binding: &Binding,
     bound: &[&Cell<'_>],
@@ -163,15 +164,48 @@ impl MysqlLane {
             halted => halted,
         };
         match pruned {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             Err(Halt::Server(_, error)) if verdict(&error) == Verdict::Data => {
-                Err(misfit(&describe(&error).1))
+                return Err(misfit(&describe(&error).1));
             }
-            Err(Halt::Server(_, error)) => Err(stop(doing, error)),
+            Err(Halt::Server(_, error)) => return Err(stop(doing, error)),
             Err(Halt::TooLarge { .. }) => {
-                Err(misfit("the keys of a snapshot's range do not fit the target's max_allowed_packet"))
+                return Err(misfit(
+                    "the keys of a snapshot's range do not fit the target's max_allowed_packet",
+                ));
             }
-            Err(Halt::Missing(_) | Halt::Changed(_)) => Ok(()),
+            Err(Halt::Missing(_) | Halt::Changed(_)) => {}
+        }
+        match &range.upto {
+            Some(upto) => self.make_room(&binding, sent, &Stale::Behind(upto), position).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes rows away that a re-snapshot has not come to and that are in the way of the rows that it sends now.
+    pub(super) async fn make_room(
+        &mut self,
+        binding: &Binding,
+        sent: &[Event<'_>],
+        stale: &Stale<'_>,
+        position: Position,
+    ) -> Result<(), Stop> {
+        let mut pipe = Pipe::new(&mut self.session);
+        let refused = |reason: &str| {
+            let table = binding.def.name.to_string();
+            rejected(RowFault { position, table, column: None, key: Vec::new(), reason: reason.to_owned() })
+        };
+        match stale::make_room(&mut pipe, binding, sent, stale).await {
+            // The rows themselves follow, and their refusal names one.
+            Ok(()) | Err(StaleError::Value) => Ok(()),
+            Err(StaleError::Halt(Halt::Server(_, error))) if verdict(&error) == Verdict::Data => {
+                Err(refused(&describe(&error).1))
+            }
+            Err(StaleError::Halt(Halt::Server(_, error))) => Err(stop("preparing a snapshot's range", error)),
+            Err(StaleError::Halt(Halt::TooLarge { .. })) => Err(refused(
+                "the unique values of a snapshot's range do not fit the target's max_allowed_packet",
+            )),
+            Err(StaleError::Halt(Halt::Missing(_) | Halt::Changed(_))) => Ok(()),
         }
     }
 }

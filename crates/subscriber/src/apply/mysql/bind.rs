@@ -118,6 +118,10 @@ impl MysqlLane {
             false => catalog::bind(def, &mapped, &found),
         };
         let bound = bound.and_then(|mut binding| {
+            if server == Server::Mariadb {
+                let columns = binding.columns.iter_mut().flatten();
+                columns.for_each(|column| column.form.without_negative_zero());
+            }
             catalog::keep_apart(&mut binding, def, &mapped, &found, server).map(|()| binding)
         });
         if first_time && let Ok(binding) = &bound {

@@ -95,6 +95,8 @@ pub(super) struct Binding {
     pub(super) arbiter: bool,
     /// Another unique index may be met.
     pub(super) unique_besides: bool,
+    /// The source's columns of each of those indexes, where it is over whole columns and all of them are written.
+    pub(super) others: Vec<Vec<u16>>,
     /// Set to the time of the delete instead of deleting, with as many digits of a fraction.
     pub(super) soft: Option<Soft>,
     /// Deletes do nothing.
@@ -507,6 +509,15 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
     let index = target.unique.iter().find(is_key).filter(|_| !key.is_empty());
     // An index over the key and more is met only by rows that have the key.
     let unique_besides = target.unique.iter().any(|index| !(index.whole && covers(index)));
+    let written = |name: &String| {
+        let at = mapped
+            .columns
+            .iter()
+            .position(|column| column.as_ref().is_some_and(|column| same(column, name)))?;
+        columns.get(at)?.as_ref().map(|_| at as u16)
+    };
+    let others = target.unique.iter().filter(|index| index.whole && !covers(index));
+    let others = others.filter_map(|index| index.columns.iter().map(written).collect()).collect();
     let equality: Option<Vec<_>> = key.iter().map(|column| column.equality()).collect();
     let key_types = key
         .iter()
@@ -578,6 +589,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         triggers: target.triggers,
         arbiter: index.is_some() && !unique_besides,
         unique_besides,
+        others,
         soft,
         ignore_deletes: mapped.delete == DeletePolicy::Ignore,
         automatic,
@@ -671,6 +683,11 @@ mod tests {
         };
         assert!(besides(&["v"]));
         assert!(!besides(&["v", "id"]), "whoever meets it has the key");
+        let others = |columns: &'static [&'static str]| {
+            bound(move |t| t.unique.push(unique("u", columns)), &[]).unwrap().others
+        };
+        assert_eq!(others(&["V"]), [[1]]);
+        assert!(others(&["v", "own"]).is_empty(), "nobody knows what the target's own column will be");
         let without = bound(|t| t.unique.clear(), &[]).unwrap();
         assert!(!without.arbiter && without.force_index.is_empty());
     }

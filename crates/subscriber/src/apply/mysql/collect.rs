@@ -18,6 +18,7 @@ use super::pipe::{Halt, Pipe, Purpose};
 use super::progress::ProgressRow;
 use super::session::Session;
 use super::set::{RowFault, SetError};
+use super::stale::Stale;
 use super::statement::{qualified, text};
 use crate::apply::collection;
 use crate::plan::Event;
@@ -195,8 +196,9 @@ impl MysqlLane {
             self.session.run(&remove_others(binding, &table)).await.map_err(data)?;
             self.drops.push(collection::name(&self.row.stream, &self.row.endpoint, &binding.def));
             tracing::info!(table = %binding.def.name, "a re-snapshot is complete");
+            return Ok(());
         }
-        Ok(())
+        self.make_room(binding, sent, &Stale::Uncollected(&table), position).await
     }
 
     /// Makes the table for a re-snapshot, without what an earlier one has left.

@@ -15,6 +15,7 @@ mod rows;
 mod session;
 mod set;
 mod settle;
+mod stale;
 mod statement;
 mod types;
 

@@ -221,15 +221,18 @@ pub(super) enum Form {
         unsigned: bool,
     },
     /// `single`: the text is the shortest one of a 32-bit float.
+    /// `negative_zero`: it is kept; see [`Self::without_negative_zero`].
     Float {
         single: bool,
         scale: Option<u32>,
         unsigned: bool,
+        negative_zero: bool,
     },
     Double {
         single: bool,
         scale: Option<u32>,
         unsigned: bool,
+        negative_zero: bool,
     },
     Bit(u32),
     Year,
@@ -291,10 +294,12 @@ impl Form {
                 unsigned: target.unsigned,
             },
             "float" if target.numbers.len() == 1 && target.number(0, 0) > 24 => {
-                Self::Double { single: false, scale: None, unsigned: target.unsigned }
+                Self::Double { single: false, scale: None, unsigned: target.unsigned, negative_zero: true }
             }
-            "float" => Self::Float { single: false, scale, unsigned: target.unsigned },
-            "double" | "real" => Self::Double { single: false, scale, unsigned: target.unsigned },
+            "float" => Self::Float { single: false, scale, unsigned: target.unsigned, negative_zero: true },
+            "double" | "real" => {
+                Self::Double { single: false, scale, unsigned: target.unsigned, negative_zero: true }
+            }
             "bit" => Self::Bit(target.number(0, 1)),
             "year" => Self::Year,
             "date" => Self::Date,
@@ -348,6 +353,13 @@ impl Form {
         fits.then_some(form)
     }
 
+    /// For a column of MariaDB, whose floats make 0 of a negative zero without a word.
+    pub(super) fn without_negative_zero(&mut self) {
+        if let Self::Float { negative_zero, .. } | Self::Double { negative_zero, .. } = self {
+            *negative_zero = false;
+        }
+    }
+
     /// Appends the literal of a canonical text.
     ///
     /// # Errors
@@ -365,16 +377,16 @@ impl Form {
                 decimal(text, *precision, *scale, *unsigned)?;
                 out.extend_from_slice(text.as_bytes());
             }
-            Self::Float { single, scale, unsigned } => {
-                let value = float(text, *single, *scale, *unsigned)?;
+            Self::Float { single, scale, unsigned, negative_zero } => {
+                let value = float(text, *single, *scale, *unsigned, *negative_zero)?;
                 // Overflow to infinity shows here too.
                 if f64::from(value as f32) != value {
                     return Err("the value is not exact in the target's type float");
                 }
                 push_float(value, out);
             }
-            Self::Double { single, scale, unsigned } => {
-                push_float(float(text, *single, *scale, *unsigned)?, out);
+            Self::Double { single, scale, unsigned, negative_zero } => {
+                push_float(float(text, *single, *scale, *unsigned, *negative_zero)?, out);
             }
             Self::Bit(width) => {
                 if text.len() != *width as usize || !text.bytes().all(|b| matches!(b, b'0' | b'1')) {
@@ -502,7 +514,13 @@ impl Form {
     }
 }
 
-fn float(text: &str, single: bool, scale: Option<u32>, unsigned: bool) -> Result<f64, &'static str> {
+fn float(
+    text: &str,
+    single: bool,
+    scale: Option<u32>,
+    unsigned: bool,
+    negative_zero: bool,
+) -> Result<f64, &'static str> {
     let parsed = if single { text.parse::<f32>().ok().map(f64::from) } else { text.parse::<f64>().ok() };
     let value =
         parsed.filter(|value| value.is_finite()).ok_or("the value is no number that MySQL can hold")?;
@@ -512,6 +530,9 @@ fn float(text: &str, single: bool, scale: Option<u32>, unsigned: bool) -> Result
     }
     if unsigned && value < 0.0 {
         return Err("the value is negative, the target's type is unsigned");
+    }
+    if !negative_zero && value == 0.0 && value.is_sign_negative() {
+        return Err("the value is a negative zero, of which MariaDB makes 0");
     }
     if let Some(scale) = scale {
         // FLOAT(M,D): rounded to D digits. What is shown with D digits and reads back as itself is kept.
@@ -771,6 +792,21 @@ mod tests {
         assert_eq!(out, b"1.0000000149011612e-1");
         assert_eq!(between("double", "float").unwrap().literal("0.1", &mut Vec::new()).ok(), None);
         assert!(between("char(3)", "char(5)").unwrap().literal("ab", &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn a_negative_zero_is_refused_where_it_is_not_kept() {
+        for target in ["float", "double", "float(30)", "double(9,2)", "int", "varchar(5)"] {
+            let mut form = form(target);
+            let kept = form.literal("-0", &mut Vec::new());
+            form.without_negative_zero();
+            let refused = form.literal("-0", &mut Vec::new());
+            match target {
+                "int" | "varchar(5)" => assert_eq!(refused, kept, "{target}"),
+                _ => assert!(kept.is_ok() && refused.is_err_and(|e| e.contains("negative zero")), "{target}"),
+            }
+            assert!(form.literal("0", &mut Vec::new()).is_ok());
+        }
     }
 
     proptest! {

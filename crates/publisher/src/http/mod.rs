@@ -1,0 +1,59 @@
+//! The HTTP client of lanes that send webhooks to anybody.
+//!
+//! One [`Client`] serves one endpoint. Scheme, host and port are its own and never change; a [`Request`] brings path,
+//! query, headers and body. What holds:
+//!
+//! - **Time.** Every [`Exchange`] says where its time went ([`Timing`]), whether it succeeded or not. Resolving is bounded
+//!   by 5 s, connecting by 10 s, TLS by 10 s, and all of it, the answer's body included, by the endpoint's timeout.
+//! - **Addresses.** The guard ([`AddressError`]) sees each address that is dialled, at each connection, so that a name
+//!   that changes its mind is seen. Redirects are answers and are not followed. Nothing is taken from the environment.
+//! - **A proxy**, if there is one, resolves the target's name. The guard then sees only addresses that stand in the URL,
+//!   and a name over plain http is refused, since nobody knows where it leads. Errors say whether proxy or target failed;
+//!   with plain http to an address they are told apart only by a 407.
+//! - **TLS** is 1.2 or higher and always verified ([`Tls`] cannot be made otherwise).
+//! - **Headers** come through typed values; names that frame a message, and those of the signer, cannot be set by others
+//!   ([`check_header_name`], [`check_header_value`]).
+//! - **Answers** are read up to 64 KiB, then the connection is closed; 8 KiB are kept. Nothing asks for compression, so
+//!   that nothing inflates.
+//! - **Connections** are HTTP/1.1 with TCP_NODELAY, kept for 8 s when idle, the last used first, as many as requests may be
+//!   in flight. A request that finds its connection closed before any byte of an answer is sent once more, on a new
+//!   one: the receiver sees the same `webhook-id`.
+//! - **Secrets** are in no error, no `Debug` output and no timing. Errors name hosts, never paths or queries.
+//!
+//! The client decides nothing about an event: what an answer means, and when to try again, is the caller's.
+//!
+//! ```text
+//! Client -> (TokenSource) -> Transport -> Pool -> Connection -> Exchange
+//!                                |          ^
+//!                                +- Dialer -+  lookup, guard, TCP, (proxy), TLS
+//! ```
+
+pub(crate) mod address;
+mod alarm;
+mod auth;
+mod client;
+mod connect;
+mod connection;
+mod drive;
+mod error;
+mod header;
+mod pool;
+mod proxy;
+mod request;
+#[cfg(test)]
+mod tests;
+mod timing;
+pub(crate) mod tls;
+mod token;
+mod transport;
+
+pub use address::AddressError;
+pub use auth::{Auth, AuthError, AuthMethod, ClientCredentials};
+pub use client::{Client, ClientConfig, DEFAULT_TIMEOUT, Exchange};
+pub use error::{AttemptError, Peer, SetupError};
+pub use header::{HeaderError, check_header_name, check_header_value};
+pub use proxy::{Proxy, ProxyError};
+pub use request::{PathError, Request, Response};
+pub use timing::{Phase, Timing};
+pub use tls::Tls;
+pub use token::{OAuthRefusal, TokenError};

@@ -1,0 +1,332 @@
+//! One job of an operator: dead letters sent again, a part of the stream sent again, a sample event.
+//!
+//! A job's requests go over the endpoint's connections beside those of its lane. They do not count for its health, and
+//! nothing of them moves the lane's cursor.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rowbridge_schema::config::{Rate, Start};
+use rowbridge_schema::event::EventOp;
+use rowbridge_schema::wire::{Op, Run};
+use rowbridge_schema::{Cell, Column, Dialect, Position, TableDef, TableName, TablePatterns};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::cursor::EventKey;
+use super::desk::Place;
+use super::make::{Change, Maker};
+use super::outcome::{Verdict, judge};
+use super::outgoing::{Ended, Outgoing};
+use super::rate::Bucket;
+use super::reading::{Reading, Replay};
+use super::retry::{self, Next};
+use super::window::{Item, Parcel, ParcelLimits, Window};
+use crate::deliveries::{
+    Job, JobEnd, JobSpec, Letter, Origin, Outcome, Recorder, Replay as ReplaySpec, Settled, StoreError,
+};
+use crate::journal::{Journal, JournalError, TableRef};
+
+/// Letters in hand at a time.
+const CLAIM: u32 = 16;
+/// How often progress is written down.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// A replay gives an event up after so many attempts in a row.
+const MOST_ATTEMPTS: u32 = 10;
+
+/// Does one job.
+pub(super) struct Worker<J: Journal> {
+    place: Arc<Place>,
+    journal: Arc<J>,
+    recorder: Arc<Recorder>,
+}
+
+impl<J: Journal> Worker<J> {
+    pub(super) fn new(place: Arc<Place>, journal: Arc<J>, recorder: Arc<Recorder>) -> Self {
+        Self { place, journal, recorder }
+    }
+
+    /// Does a job that was started, and ends it.
+    pub(super) async fn run(&self, job: Job) -> Result<(), StoreError> {
+        let id = job.id;
+        let end = match &job.spec {
+            JobSpec::Retry { .. } => self.retry(&job).await?,
+            JobSpec::Replay(spec) => self.replay(&job, spec).await?,
+            JobSpec::Test => return self.test(&job).await,
+        };
+        if let Some(end) = end {
+            self.recorder.finish(id, end).await?;
+        }
+        Ok(())
+    }
+
+    /// `None`: it was called off.
+    async fn retry(&self, job: &Job) -> Result<Option<JobEnd>, StoreError> {
+        let mut progress = job.progress;
+        loop {
+            let letters = self.recorder.claim(job.id, CLAIM).await?;
+            if letters.is_empty() {
+                return Ok(Some(JobEnd::Done));
+            }
+            for letter in letters {
+                let id = letter.id;
+                let settled = self.send_letter(letter).await;
+                match &settled {
+                    Settled::Delivered => progress.sent += 1,
+                    Settled::Dead { .. } => progress.failed += 1,
+                }
+                self.recorder.settle(id, settled).await?;
+            }
+            if !self.recorder.progress(job.id, progress).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Sends a letter exactly as it was, signed anew.
+    async fn send_letter(&self, letter: Letter) -> Settled {
+        let letter = letter.letter;
+        let item = Item {
+            key: EventKey { position: letter.position, part: 0 },
+            lane: 0,
+            id: letter.event.as_str().into(),
+            op: EventOp::Update,
+            table: Arc::new(TableName::bare(letter.table.unwrap_or_default())),
+            shown_key: letter.key.map(Into::into),
+            committed_at: 0,
+            barrier: false,
+            path: None,
+            headers: letter.headers,
+            body: Bytes::new(),
+        };
+        let outgoing = Outgoing {
+            number: 0,
+            parcel: Parcel { items: vec![item] },
+            id: letter.webhook_id.as_str().into(),
+            body: letter.body.into(),
+            attempts: 1,
+            first_at: None,
+            origin: Origin::Retry,
+            content_type: Some(letter.content_type),
+        };
+        let ended = self.place.sender.send(outgoing).await;
+        match self.judged(&ended) {
+            Ok(()) => Settled::Delivered,
+            Err(Refusal { reason, class, .. }) => Settled::Dead {
+                class: Some(class.to_owned()),
+                reason,
+                status: ended.result.as_ref().ok().map(|response| response.status),
+                attempts: 1,
+            },
+        }
+    }
+
+    async fn replay(&self, job: &Job, spec: &ReplaySpec) -> Result<Option<JobEnd>, StoreError> {
+        let failed = |error: String| Ok(Some(JobEnd::Failed { error }));
+        let Some(last) = self.journal.last() else { return Ok(Some(JobEnd::Done)) };
+        let micros = |ms: i64| ms.saturating_mul(1000);
+        let replay = Replay {
+            from: spec.from.unwrap_or(Position::ZERO),
+            to: spec.to.unwrap_or(last).min(last),
+            since: spec.since_ms.map(micros),
+            until: spec.until_ms.map(micros),
+        };
+        let tables = match spec.tables.as_slice() {
+            [] => TablePatterns::all(),
+            patterns => match TablePatterns::new(patterns) {
+                Ok(tables) => tables,
+                Err(error) => return failed(error.to_string()),
+            },
+        };
+        // Behind what an earlier life has sent.
+        let oldest = self.journal.oldest();
+        let after = match (job.progress.position, spec.from) {
+            (Some(position), _) => position,
+            (None, Some(from)) => before(from),
+            (None, None) => oldest,
+        };
+        let reader = match self.journal.reader(after) {
+            Ok(reader) => reader,
+            Err(JournalError::Gone { oldest }) => {
+                return failed(format!(
+                    "the journal begins after {oldest}; what came before was removed after delivery (journal.retain)"
+                ));
+            }
+            Err(error) => return failed(super::outcome::chain(&error)),
+        };
+        let config = &self.place.config;
+        let endpoint_tables = config.endpoint.tables.clone();
+        let maker = Maker::new(config.common());
+        // Also existing rows, if the window holds some.
+        let mut reading = Reading::new(reader, maker, endpoint_tables, Start::Snapshot, after)
+            .replaying(replay)
+            .only(tables);
+        let mut window = Window::new(1 << 20, 1000);
+        let batch = config.webhook().policy.batch;
+        let limits = ParcelLimits { events: batch.max_events, bytes: batch.max_bytes };
+        let mut progress = job.progress;
+        let rate = spec.per_second.map(|count| Rate { count, per: Duration::from_secs(1) });
+        let mut bucket = rate.map(|rate| Bucket::new(rate, Instant::now()));
+        let mut told = Instant::now();
+        let begun_before = job.progress.position;
+        loop {
+            let settled = |event: EventKey| begun_before.is_some_and(|done| event.position <= done);
+            let more = match reading.fill(&mut window, settled) {
+                Ok(more) => more,
+                Err(error) => return failed(super::outcome::chain(&error)),
+            };
+            let Some(parcel) = window.take(limits) else {
+                // A block may end behind the last position that is wanted.
+                if window.is_empty() && (reading.scanned() >= replay.to || !more && !reading.is_within()) {
+                    self.recorder.progress(job.id, progress).await?;
+                    return Ok(Some(JobEnd::Done));
+                }
+                continue;
+            };
+            for _ in &parcel.items {
+                if let Some(bucket) = &mut bucket {
+                    sleep_until(bucket.next()).await;
+                    bucket.take(Instant::now());
+                }
+            }
+            let events = parcel.items.len() as u64;
+            let position = parcel.items.last().map(|item| item.key.position);
+            let mut outgoing = Outgoing::new(0, parcel, config);
+            outgoing.origin = Origin::Replay;
+            let parcel = match self.insist(outgoing).await {
+                Ok(parcel) => {
+                    progress.sent += events;
+                    parcel
+                }
+                Err(parcel) => {
+                    progress.failed += events;
+                    parcel
+                }
+            };
+            window.settle(&parcel);
+            progress.position = position;
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                if !self.recorder.progress(job.id, progress).await? {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Tries until it is delivered, or fails for good.
+    async fn insist(&self, mut outgoing: Outgoing) -> Result<Parcel, Parcel> {
+        loop {
+            outgoing.attempts += 1;
+            let ended = self.place.sender.send(outgoing).await;
+            let judged = self.judged(&ended);
+            outgoing = ended.outgoing;
+            let Err(refusal) = judged else { return Ok(outgoing.parcel) };
+            if !refusal.retryable || outgoing.attempts >= MOST_ATTEMPTS {
+                return Err(outgoing.parcel);
+            }
+            let policy = &self.place.config.webhook().policy;
+            match retry::next(policy, outgoing.attempts, i64::MAX, refusal.after, SystemTime::now()) {
+                Next::After(wait) => sleep(wait).await,
+                Next::GiveUp => return Err(outgoing.parcel),
+            }
+        }
+    }
+
+    async fn test(&self, job: &Job) -> Result<(), StoreError> {
+        let config = &self.place.config;
+        let mut outgoing = Outgoing::new(0, Parcel { items: vec![self.sample(job.id)] }, config);
+        outgoing.attempts = 1;
+        outgoing.origin = Origin::Test;
+        let ended = self.place.sender.send(outgoing).await;
+        let verdict = judge(&ended, &[]);
+        let attempt = match &verdict {
+            Verdict::Done => ended.attempt(config, Outcome::Delivered, None),
+            Verdict::Retry { error, class, .. } => {
+                ended.attempt(config, Outcome::Retry, Some((class, error)))
+            }
+            Verdict::Permanent { error, class, .. } => {
+                ended.attempt(config, Outcome::Permanent, Some((class, error)))
+            }
+            Verdict::Gone => {
+                ended.attempt(config, Outcome::Disabled, Some(("gone", "the endpoint answered 410")))
+            }
+        };
+        self.recorder.finish_test(job.id, crate::deliveries::Attempt { position: None, ..attempt }).await?;
+        Ok(())
+    }
+
+    /// An event of a table that there is not.
+    fn sample(&self, job: i64) -> Item {
+        let column = |name: &str, kind: &str| Column { not_null: true, ..Column::new(name, kind) };
+        let def = TableDef {
+            dialect: Dialect::Postgres,
+            name: TableName::new("rowbridge", "test"),
+            columns: vec![column("id", "bigint"), column("note", "text")],
+            key: vec![0],
+            types: Vec::new(),
+            options: Vec::new(),
+        };
+        let table = TableRef::new(&def);
+        let run = Run {
+            table: table.id,
+            number: 1,
+            op: Op::Insert,
+            old: Vec::new(),
+            new: vec![0, 1],
+            maybe_missing: false,
+            cells: vec![Cell::text("1").into_owned(), Cell::text("a test event of Rowbridge").into_owned()],
+        };
+        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let change = Change { run: &run, index: 0, position: Position::ZERO, committed_at: micros as i64 };
+        let mut maker = Maker::for_test(self.place.config.common());
+        let mut items = Vec::new();
+        if let Ok(shape) = maker.shape(&table) {
+            let _ = maker.items(&shape, change, false, &mut items);
+        }
+        let mut item = items.pop().expect("an insert of a plain table is one event in every format");
+        item.id = format!("{}:test-{job}", self.place.config.stream).into();
+        item
+    }
+
+    /// Records how an attempt ended.
+    fn judged(&self, ended: &Ended) -> Result<(), Refusal> {
+        let policy = &self.place.config.webhook().policy;
+        let config = &self.place.config;
+        let (outcome, refusal) = match judge(ended, &policy.retry_on) {
+            Verdict::Done => (Outcome::Delivered, None),
+            Verdict::Retry { error, class, after } => {
+                (Outcome::Retry, Some(Refusal { reason: error, class, retryable: true, after }))
+            }
+            Verdict::Permanent { error, class, .. } => {
+                (Outcome::Permanent, Some(Refusal { reason: error, class, retryable: false, after: None }))
+            }
+            Verdict::Gone => {
+                let reason = "the endpoint answered 410: it takes nothing any more".to_owned();
+                (Outcome::Permanent, Some(Refusal { reason, class: "gone", retryable: false, after: None }))
+            }
+        };
+        let error = refusal.as_ref().map(|refusal| (refusal.class, refusal.reason.as_str()));
+        self.recorder.attempt(ended.attempt(config, outcome, error));
+        refusal.map_or(Ok(()), Err)
+    }
+}
+
+struct Refusal {
+    reason: String,
+    class: &'static str,
+    retryable: bool,
+    after: Option<Duration>,
+}
+
+/// The position right before another, so that a reader that begins behind it finds the other.
+fn before(position: Position) -> Position {
+    match position.ordinal {
+        0 => {
+            let mut before = position;
+            before.offset.at = before.offset.at.saturating_sub(1);
+            before
+        }
+        ordinal => position.with_ordinal(ordinal - 1),
+    }
+}

@@ -1,0 +1,312 @@
+//! Makes events of changes, and what is sent of events.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rowbridge_schema::config::{CloudEventsMode, EventFormat, Order, WebhookConfig};
+use rowbridge_schema::event::debezium::{self, ColumnShape, Options};
+use rowbridge_schema::event::shape::{Shape as Columns, ShapeConfig, ShapeError};
+use rowbridge_schema::event::{Event, EventOp, Field, cloudevents, json, xml};
+use rowbridge_schema::expr::{EvalError, ExprError, Input, Row, Sent};
+use rowbridge_schema::wire::{Op, Run};
+use rowbridge_schema::{EndpointName, Position, SourceId, StreamName, TableDef, TableId, TableName};
+
+use super::cursor::EventKey;
+use super::filter::Filter;
+use super::window::Item;
+use crate::journal::TableRef;
+
+/// What all events of a lane have in common.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) stream: StreamName,
+    pub(crate) endpoint: EndpointName,
+    pub(crate) source: SourceId,
+    /// Name of the source's database; empty where it has none.
+    pub(crate) database: String,
+    pub(crate) webhook: Box<WebhookConfig>,
+}
+
+/// A change that no event can be made of.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MakeError {
+    /// The journal's definition cannot be read.
+    #[error("the definition of {table} in the journal cannot be read")]
+    Definition { table: TableName, source: serde_json::Error },
+    /// The endpoint's filter does not fit the table as it is now.
+    #[error("endpoint.when does not fit {table}")]
+    Filter { table: TableName, source: ExprError },
+    /// What the endpoint is to see of the columns does not fit the table as it is now.
+    #[error("endpoint.columns do not fit {table}")]
+    Columns { table: TableName, source: Box<ShapeError> },
+    /// A computed column fails for a row.
+    #[error("a computed column fails for a row of {table} at {position}")]
+    Computed { table: TableName, position: Position, source: EvalError },
+    /// The endpoint's filter fails for a row.
+    #[error("endpoint.when fails for a row of {table} at {position}")]
+    Row { table: TableName, position: Position, source: EvalError },
+    /// The journal's rows cannot be read.
+    #[error("rows of {table} in the journal cannot be read")]
+    Rows { table: TableName, source: serde_json::Error },
+}
+
+/// A table's shape, prepared once.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    pub(super) name: Arc<TableName>,
+    pub(super) def: TableDef,
+    pub(super) sent: usize,
+    filter: Option<Filter>,
+    /// What the endpoint sees of its columns.
+    columns: Columns,
+}
+
+impl Shape {
+    /// The columns that the endpoint sees, under its names; values of its own may be missing.
+    fn columns(&self) -> impl Iterator<Item = ColumnShape<'_>> {
+        let not_null =
+            |name: &str| self.def.columns.iter().any(|column| column.not_null && column.name == name);
+        self.columns.fields().map(move |(name, column)| ColumnShape {
+            name,
+            column,
+            not_null: not_null(name),
+        })
+    }
+
+    fn key_differs(&self, old: &Sent<'_>, new: &Sent<'_>) -> bool {
+        self.def.key.iter().any(|at| {
+            let at = usize::from(*at);
+            old.cell(at).is_some_and(|cell| new.cell(at) != Some(cell))
+        })
+    }
+}
+
+/// One change of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change<'a> {
+    pub(crate) run: &'a Run<'a>,
+    pub(crate) index: usize,
+    pub(crate) position: Position,
+    pub(crate) committed_at: i64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Maker {
+    pub(crate) common: Common,
+    shapes: HashMap<TableId, Arc<Shape>>,
+}
+
+impl Maker {
+    pub(crate) fn new(common: Common) -> Self {
+        Self { common, shapes: HashMap::new() }
+    }
+
+    /// One that lets an event pass which no operator has asked for.
+    pub(crate) fn for_test(mut common: Common) -> Self {
+        common.webhook.operations = vec![EventOp::Insert];
+        common.webhook.when = None;
+        common.webhook.shape = ShapeConfig::default();
+        Self::new(common)
+    }
+
+    /// The shape of a table, read from its definition the first time.
+    pub(crate) fn shape(&mut self, table: &TableRef) -> Result<Arc<Shape>, MakeError> {
+        if let Some(shape) = self.shapes.get(&table.id) {
+            return Ok(Arc::clone(shape));
+        }
+        let def: TableDef = serde_json::from_str(&table.json)
+            .map_err(|source| MakeError::Definition { table: table.name.clone(), source })?;
+        let sent = def.sent_columns().len();
+        let filter = match &self.common.webhook.when {
+            None => None,
+            Some(program) => Some(
+                Filter::new(program, &def)
+                    .map_err(|source| MakeError::Filter { table: table.name.clone(), source })?,
+            ),
+        };
+        let columns = Columns::compile(&self.common.webhook.shape, &def)
+            .map_err(|source| MakeError::Columns { table: table.name.clone(), source: Box::new(source) })?;
+        let shape = Arc::new(Shape { name: Arc::new(def.name.clone()), sent, filter, columns, def });
+        self.shapes.insert(table.id, Arc::clone(&shape));
+        Ok(shape)
+    }
+
+    /// What is sent of a change: nothing, one event, or two where the format makes two of a changed key.
+    pub(crate) fn items<'a>(
+        &self,
+        shape: &'a Shape,
+        change: Change<'a>,
+        replay: bool,
+        out: &mut Vec<Item>,
+    ) -> Result<(), MakeError> {
+        let mut op = match change.run.op {
+            Op::Insert => EventOp::Insert,
+            Op::Update => EventOp::Update,
+            Op::Delete => EventOp::Delete,
+            Op::Read => EventOp::Read,
+            Op::Truncate => EventOp::Truncate,
+        };
+        if let Some(filter) = &shape.filter {
+            match filter.seen(&self.common, shape, change, op)? {
+                Some(seen) => op = seen,
+                None => return Ok(()),
+            }
+        }
+        if !self.common.webhook.operations.contains(&op) {
+            return Ok(());
+        }
+        let cells = match op {
+            EventOp::Truncate => (&[][..], &[][..]),
+            _ => change.run.row(change.index),
+        };
+        let old = Sent { columns: &change.run.old, cells: cells.0 };
+        let new = Sent { columns: &change.run.new, cells: cells.1 };
+        let (mut before, mut after) = (some(&old), some(&new));
+        let newest = after.or(before);
+        let moved = before.is_some() && after.is_some() && shape.key_differs(&old, &new);
+        let full_old = change.run.old.len() == shape.sent;
+        // What left the filter is gone, and what entered it is new, for this endpoint.
+        match op {
+            EventOp::Delete => (before, after) = (before.or(after), None),
+            EventOp::Insert => before = None,
+            EventOp::Update | EventOp::Read | EventOp::Truncate => {}
+        }
+        let id = format!("{}:{}", self.common.stream, change.position);
+        let changed = match (before, after) {
+            (Some(before), Some(after)) if full_old => Some(shape.columns.changed(before, after)),
+            _ => None,
+        };
+        let event = Event {
+            id: &id,
+            op,
+            stream: &self.common.stream,
+            endpoint: &self.common.endpoint,
+            source: &self.common.source,
+            database: &self.common.database,
+            dialect: shape.def.dialect,
+            table: &shape.name,
+            position: change.position,
+            committed_at: change.committed_at,
+            replay,
+            key: after.or(before).map(|row| shape.columns.key(row)).unwrap_or_default(),
+            before: self.fields(shape, change, op, before, before)?,
+            after: self.fields(shape, change, op, before, after)?,
+            changed,
+        };
+        let lane = self.lane(shape, change.position, newest);
+        let shown_key = shown(&event.key);
+        let mut part = 0;
+        self.render(shape, &event, &mut |headers, body| {
+            out.push(Item {
+                key: EventKey { position: change.position, part },
+                lane,
+                id: if part == 0 { id.as_str().into() } else { format!("{id}-{part}").into() },
+                op,
+                table: Arc::clone(&shape.name),
+                shown_key: shown_key.clone(),
+                committed_at: change.committed_at,
+                barrier: moved || op == EventOp::Truncate,
+                path: None,
+                headers,
+                body: Bytes::from(body),
+            });
+            part += 1;
+        });
+        Ok(())
+    }
+
+    /// A row as the endpoint sees it.
+    fn fields<'a>(
+        &'a self,
+        shape: &'a Shape,
+        change: Change<'a>,
+        op: EventOp,
+        before: Option<&'a Sent<'a>>,
+        row: Option<&'a Sent<'a>>,
+    ) -> Result<Option<Vec<Field<'a>>>, MakeError> {
+        let Some(row) = row else { return Ok(None) };
+        let input = Input {
+            op,
+            before: before.map(|row| row as &dyn Row),
+            after: Some(row),
+            table: &shape.name,
+            stream: self.common.stream.as_str(),
+            endpoint: self.common.endpoint.as_str(),
+            position: change.position,
+            committed_at: change.committed_at,
+        };
+        let fields = shape.columns.apply(row, Some(&input)).map_err(|source| MakeError::Computed {
+            table: shape.def.name.clone(),
+            position: change.position,
+            source,
+        })?;
+        Ok(Some(fields))
+    }
+
+    /// Events of one lane leave in order. Told by the table's own key, whatever the endpoint sees of it.
+    fn lane(&self, shape: &Shape, position: Position, row: Option<&Sent<'_>>) -> u64 {
+        let mut hash = DefaultHasher::new();
+        match self.common.webhook.policy.order {
+            Order::Strict => return 0,
+            Order::None => position.hash(&mut hash),
+            Order::Key => {
+                shape.name.hash(&mut hash);
+                shape
+                    .def
+                    .key
+                    .iter()
+                    .for_each(|at| row.and_then(|row| row.cell(usize::from(*at))).hash(&mut hash));
+            }
+        }
+        hash.finish()
+    }
+
+    fn render(&self, shape: &Shape, event: &Event<'_>, take: &mut dyn FnMut(Vec<(String, String)>, Vec<u8>)) {
+        let mut body = Vec::with_capacity(512);
+        let mut headers = Vec::new();
+        match self.common.webhook.format {
+            EventFormat::Json => json::write_event(&mut body, event),
+            EventFormat::CloudEvents(CloudEventsMode::Structured | CloudEventsMode::Batch) => {
+                cloudevents::write_structured(&mut body, event);
+            }
+            EventFormat::CloudEvents(CloudEventsMode::Binary) => {
+                cloudevents::write_binary(&mut body, event);
+                let own = cloudevents::binary_headers(event).into_iter();
+                headers.extend(
+                    own.filter(|(name, _)| *name != "content-type")
+                        .map(|(name, value)| (name.to_owned(), value)),
+                );
+            }
+            EventFormat::Xml => xml::write_event(&mut body, event),
+            EventFormat::Debezium => {
+                // A changed key is two events there, each with a request of its own.
+                let columns: Vec<ColumnShape<'_>> = shape.columns().collect();
+                let options = Options { columns: &columns, types: &shape.def.types, ..Options::default() };
+                for message in debezium::write_events(event, &options) {
+                    take(Vec::new(), message.value);
+                }
+                return;
+            }
+        }
+        take(headers, body);
+    }
+}
+
+/// `id=42`, `a=1,b=2`: for a dead letter's list. Long values are cut.
+fn shown(key: &[Field<'_>]) -> Option<Box<str>> {
+    const LONGEST: usize = 200;
+    let text: Vec<String> =
+        key.iter().map(|field| format!("{}={}", field.name, field.cell.as_str().unwrap_or("null"))).collect();
+    let mut text = text.join(",");
+    text.truncate(text.floor_char_boundary(LONGEST));
+    (!text.is_empty()).then(|| text.into())
+}
+
+/// A row, if the source sent one.
+fn some<'a, 'b>(row: &'b Sent<'a>) -> Option<&'b Sent<'a>> {
+    (!row.columns.is_empty()).then_some(row)
+}

@@ -1,0 +1,140 @@
+//! Signs a request and sends it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use rowbridge_schema::signature::Signer;
+use rowbridge_schema::{Class, Classified};
+
+use super::outgoing::{Ended, Outgoing, content_type};
+use super::settings::{WebhookLaneConfig, WebhookSetupError};
+use crate::deliveries::Origin;
+use crate::http::{
+    AttemptError, Client, ClientConfig, Exchange, HeaderError, PathError, Request, Timing, Tls,
+};
+
+/// Says that an operator has asked for the event again.
+const REPLAY: HeaderName = HeaderName::from_static("rowbridge-replay");
+
+/// What of a row cannot be part of a request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("the path that was made of the row cannot be sent")]
+    Path(#[from] PathError),
+    #[error("a header that was made of the row cannot be sent")]
+    Name(#[from] HeaderError),
+    #[error("a header that was made of the row holds what no header can")]
+    Header,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Attempt(AttemptError),
+    #[error(transparent)]
+    Refused(Refused),
+}
+
+impl Failure {
+    /// A label from a closed set.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Attempt(error) => error.label(),
+            Self::Refused(_) => "request",
+        }
+    }
+}
+
+impl Classified for Failure {
+    fn class(&self) -> Class {
+        match self {
+            Self::Attempt(error) => error.class(),
+            Self::Refused(_) => Class::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Attempt(error) => error.hint(),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
+/// The HTTP side of a lane.
+#[derive(Clone)]
+pub struct Sender {
+    client: Client,
+    /// `None` only where the operator wants requests without a signature.
+    signer: Option<Signer>,
+    /// Path and query of the endpoint's URL.
+    path: String,
+    content_type: HeaderValue,
+}
+
+impl Sender {
+    /// Makes the client; nothing is connected yet.
+    ///
+    /// # Errors
+    /// The endpoint's address, certificates or credentials.
+    pub fn new(config: &WebhookLaneConfig, tls: Option<Tls>) -> Result<Self, WebhookSetupError> {
+        let endpoint = &config.endpoint;
+        let client = Client::new(ClientConfig {
+            allow_networks: endpoint.allow_networks.clone(),
+            tls,
+            concurrency: config.webhook().policy.concurrency,
+            timeout: endpoint.timeout,
+            ..ClientConfig::new(endpoint.name.clone(), endpoint.url.clone())
+        })?;
+        let signer = Signer::standard(endpoint.secrets.clone()).ok();
+        let mut path = endpoint.url.path().to_owned();
+        if let Some(query) = endpoint.url.query() {
+            path = format!("{path}?{query}");
+        }
+        let content_type = HeaderValue::from_static(content_type(config.webhook().format));
+        Ok(Self { client, signer, path, content_type })
+    }
+
+    /// Sends once, with a timestamp and a signature of its own.
+    pub(crate) async fn send(&self, mut outgoing: Outgoing) -> Ended {
+        let began = SystemTime::now();
+        outgoing.first_at.get_or_insert(began);
+        let Exchange { result, timing, .. } = match self.request(&outgoing, began) {
+            Ok(request) => self.client.send(&request).await,
+            Err(refused) => {
+                let result = Err(Failure::Refused(refused));
+                return Ended { outgoing, began, timing: Timing::default(), result };
+            }
+        };
+        Ended { outgoing, began, timing, result: result.map_err(Failure::Attempt) }
+    }
+
+    fn request(&self, outgoing: &Outgoing, at: SystemTime) -> Result<Request, Refused> {
+        let path = outgoing.parcel.items.first().and_then(|item| item.path.as_deref()).unwrap_or(&self.path);
+        let mut request = Request::new(path, outgoing.body.clone())?;
+        let content_type = match &outgoing.content_type {
+            None => self.content_type.clone(),
+            Some(text) => HeaderValue::from_str(text).map_err(|_| Refused::Header)?,
+        };
+        request.set(CONTENT_TYPE, content_type)?;
+        if let [item] = outgoing.parcel.items.as_slice() {
+            for (name, value) in &item.headers {
+                let name: HeaderName = name.parse().map_err(|_| Refused::Header)?;
+                let value = HeaderValue::from_str(value).map_err(|_| Refused::Header)?;
+                request.set(name, value)?;
+            }
+        }
+        if outgoing.origin == Origin::Replay {
+            request.set(REPLAY, HeaderValue::from_static("true"))?;
+        }
+        let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if let Some(signer) = &self.signer {
+            for (name, value) in signer.headers(&outgoing.id, seconds, &outgoing.body) {
+                let value = HeaderValue::from_str(&value).map_err(|_| Refused::Header)?;
+                request.set(HeaderName::from_static(name), value)?;
+            }
+        }
+        Ok(request)
+    }
+}

@@ -1,0 +1,189 @@
+//! The format `cloudevents`: CloudEvents 1.0 over HTTP, in its three content modes.
+//!
+//! Sources: CloudEvents 1.0.2 (`spec.md`), its JSON format and HTTP protocol binding, and the extension `sequence`.
+//!
+//! | attribute | value |
+//! | --- | --- |
+//! | `id` | the event's id, `stream:position` |
+//! | `source` | `/stream/database/schema/table` for PostgreSQL, `/stream/database/table` for MySQL, `/stream/table` for SQLite; each part percent-encoded |
+//! | `type` | `row.insert`, `row.update`, `row.delete`, `row.read`, `table.truncate` |
+//! | `subject` | the key: the plain text of each column (see [`super::natural`]) in key order, separated by `/`; `%`, `/` and what the specification forbids in a text (control characters) percent-encoded. Left out where it would be empty |
+//! | `time` | commit time |
+//! | `datacontenttype` | `application/json` |
+//! | `stream`, `origin` | the stream's name; which database it is (system identifier and slot, server uuid, or change log id) |
+//! | `position`, `sequence` | where the event stands in its stream. Texts sort in commit order, across all tables of the stream; `sequence` is the name that others know |
+//! | `replay` | `true` where an operator asked for the event again |
+//!
+//! The data is [`super::json`]'s member `data`: `op`, `key`, `before`, `after`, `changed`.
+
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::natural::{of, write_string, write_text};
+use super::{Event, Framing, instant, json};
+use crate::table::{Dialect, TableName};
+
+/// The content type of one event in structured mode.
+pub const STRUCTURED_CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The content type of a batch.
+pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+
+/// The content type in binary mode, where it says what the data is.
+pub const BINARY_CONTENT_TYPE: &str = "application/json";
+
+/// How events in structured mode become a batch.
+pub const BATCH: Framing = Framing::JSON_ARRAY;
+
+/// What a header's value spells as `%XX` (HTTP protocol binding, 3.1.3.2): besides these everything beyond ASCII.
+const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// What a part of a path spells as `%XX`: all but RFC 3986's unreserved characters.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An attribute's name, and the header that carries it in binary mode.
+struct Name(&'static str, &'static str);
+
+/// Tells each attribute that is a text, in the order that is written.
+fn attributes(event: &Event<'_>, mut tell: impl FnMut(Name, &str)) {
+    let mut time = Vec::with_capacity(32);
+    instant::push(&mut time, event.committed_at);
+    let position = event.position.to_string();
+    tell(Name("specversion", "ce-specversion"), "1.0");
+    tell(Name("id", "ce-id"), event.id);
+    tell(Name("source", "ce-source"), &source(event));
+    tell(Name("type", "ce-type"), event.op.event_type());
+    let subject = subject(event);
+    if !subject.is_empty() {
+        tell(Name("subject", "ce-subject"), &subject);
+    }
+    tell(Name("time", "ce-time"), &String::from_utf8_lossy(&time));
+    tell(Name("datacontenttype", "content-type"), BINARY_CONTENT_TYPE);
+    tell(Name("stream", "ce-stream"), event.stream.as_str());
+    tell(Name("position", "ce-position"), &position);
+    tell(Name("sequence", "ce-sequence"), &position);
+    let mut origin = String::with_capacity(event.source.0.len());
+    push_text(&mut origin, &event.source.0, |_| false);
+    if !origin.is_empty() {
+        tell(Name("origin", "ce-origin"), &origin);
+    }
+}
+
+fn source(event: &Event<'_>) -> String {
+    let mut out = format!("/{}", event.stream);
+    if event.dialect == Dialect::Postgres && !event.database.is_empty() {
+        push_segment(&mut out, event.database);
+    }
+    out + &table_path(event.table)
+}
+
+/// The end of `source`: `/schema/table`, percent-encoded.
+pub(super) fn table_path(table: &TableName) -> String {
+    let mut out = String::new();
+    for part in table.schema.iter().chain([&table.name]) {
+        push_segment(&mut out, part);
+    }
+    out
+}
+
+fn push_segment(out: &mut String, part: &str) {
+    out.push('/');
+    out.extend(utf8_percent_encode(part, SEGMENT));
+}
+
+fn subject(event: &Event<'_>) -> String {
+    let (mut out, mut part) = (String::new(), Vec::new());
+    for (at, field) in event.key.iter().enumerate() {
+        if at > 0 {
+            out.push('/');
+        }
+        part.clear();
+        write_text(&mut part, &of(field.column, &field.cell));
+        push_text(&mut out, &String::from_utf8_lossy(&part), |c| matches!(c, '%' | '/'));
+    }
+    out
+}
+
+/// Appends a text with `%XX` for what an attribute's text cannot have (`spec.md`, "Type System"), and for what `also` says.
+fn push_text(out: &mut String, text: &str, also: impl Fn(char) -> bool) {
+    for c in text.chars() {
+        let code = u32::from(c);
+        let forbidden = c.is_control() || (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe;
+        if forbidden || also(c) {
+            out.extend(c.encode_utf8(&mut [0; 4]).bytes().map(percent_encoding::percent_encode_byte));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// Appends one event in structured mode: the whole body, or one item of a batch.
+pub fn write_structured(out: &mut Vec<u8>, event: &Event<'_>) {
+    let mut before = b'{';
+    attributes(event, |Name(name, _), value| {
+        out.push(before);
+        before = b',';
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        write_string(out, value);
+    });
+    if event.replay {
+        out.extend_from_slice(b",\"replay\":true");
+    }
+    out.extend_from_slice(b",\"data\":");
+    json::write_data(out, event);
+    out.push(b'}');
+}
+
+/// The headers of one event in binary mode, `content-type` among them. Names are in lower case; values are percent-encoded
+/// as the HTTP binding demands, so that they consist of visible ASCII characters.
+#[must_use]
+pub fn binary_headers(event: &Event<'_>) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::with_capacity(12);
+    attributes(event, |Name(name, header), value| {
+        // A content type is no attribute's text there.
+        let plain = name == "datacontenttype";
+        headers.push((header, if plain { value.to_owned() } else { header_value(value) }));
+    });
+    if event.replay {
+        headers.push(("ce-replay", "true".to_owned()));
+    }
+    headers
+}
+
+/// Appends the body of one event in binary mode: its data.
+pub fn write_binary(out: &mut Vec<u8>, event: &Event<'_>) {
+    json::write_data(out, event);
+}
+
+/// An attribute's text as a header's value.
+#[must_use]
+pub fn header_value(text: &str) -> String {
+    utf8_percent_encode(text, HEADER).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first is the HTTP binding's own example.
+    #[test]
+    fn headers_are_percent_encoded() {
+        let pairs = [
+            ("Euro \u{20ac} \u{1F600}", "Euro%20%E2%82%AC%20%F0%9F%98%80"),
+            ("public/orders \"2%\" \u{e9}", "public/orders%20%222%25%22%20%C3%A9"),
+            ("a\r\nb\u{7f}~!", "a%0D%0Ab%7F~!"),
+        ];
+        for (text, header) in pairs {
+            assert_eq!(header_value(text), header);
+            assert_eq!(percent_encoding::percent_decode_str(header).decode_utf8().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn attributes_hold_no_control_characters() {
+        let mut out = String::new();
+        push_text(&mut out, "a\u{1}b/\u{85}%\u{fffe}\u{1ffff}\u{fdd0}\u{e9}", |c| matches!(c, '%' | '/'));
+        assert_eq!(out, "a%01b%2F%C2%85%25%EF%BF%BE%F0%9F%BF%BF%EF%B7%90\u{e9}");
+    }
+}

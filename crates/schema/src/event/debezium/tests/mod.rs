@@ -1,0 +1,4 @@
+mod mysql;
+mod postgres;
+mod properties;
+mod recording;

@@ -1,0 +1,121 @@
+//! Rows that are in the way of a re-snapshot: the source has them no more, or with other values, and the range that would
+//! say so has not come yet. They hold a value that a row of this range has, where a unique index allows one of it.
+//!
+//! Only rows that are still to come or to be removed are taken away: those behind the range, or those whose keys have not
+//! been collected. What the source still has comes back with its own range. A row that this re-snapshot has brought already
+//! stays, so that a unique index which the source does not have is still a refusal.
+
+use rowbridge_schema::Cell;
+
+use super::barriers::beyond;
+use super::catalog::Binding;
+use super::pipe::{Halt, Pipe, Purpose};
+use super::statement::BadValue;
+use crate::plan::Event;
+
+/// Most rows of one statement.
+const ROWS: usize = 500;
+
+/// Which rows of the target the re-snapshot has not come to.
+pub(super) enum Stale<'a> {
+    /// Those behind this key.
+    Behind(&'a [String]),
+    /// Those whose keys are not in this table.
+    Uncollected(&'a str),
+}
+
+/// Why nothing was removed.
+pub(super) enum StaleError {
+    /// A value does not fit: its row will be refused, and named.
+    Value,
+    /// See [`Halt`].
+    Halt(Halt),
+}
+
+impl From<BadValue> for StaleError {
+    fn from(_: BadValue) -> Self {
+        Self::Value
+    }
+}
+
+impl From<Halt> for StaleError {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+/// Removes stale rows that hold a unique value of the rows `sent`.
+pub(super) async fn make_room(
+    pipe: &mut Pipe<'_>,
+    binding: &Binding,
+    sent: &[Event<'_>],
+    stale: &Stale<'_>,
+) -> Result<(), StaleError> {
+    // A soft delete leaves the value where it is.
+    if binding.soft.is_some() {
+        return Ok(());
+    }
+    for index in &binding.others {
+        let rows: Vec<_> = sent.iter().filter_map(|event| values(event, index)).collect();
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let taken = statement(pipe, binding, index, rest, stale)?;
+            rest = &rest[taken..];
+            pipe.end(Purpose::Control).await?;
+        }
+    }
+    Ok(pipe.flush().await?)
+}
+
+/// Builds the statement for as many rows as fit one, at least one, and says how many.
+fn statement(
+    pipe: &mut Pipe<'_>,
+    binding: &Binding,
+    index: &[u16],
+    rows: &[Vec<&Cell<'_>>],
+    stale: &Stale<'_>,
+) -> Result<usize, BadValue> {
+    begin(pipe, binding, index, stale);
+    let mut count = 0;
+    for row in rows.iter().take(ROWS) {
+        if count > 0 && pipe.open_bytes() >= pipe.statement_bytes() {
+            break;
+        }
+        pipe.sql().push(if count == 0 { "(" } else { ", (" });
+        let mut first = true;
+        for (&column, cell) in index.iter().zip(row) {
+            pipe.sql().separate(&mut first, ", ");
+            pipe.sql().value(binding, column, Some(cell))?;
+        }
+        pipe.sql().push(")");
+        count += 1;
+    }
+    pipe.sql().push(")");
+    if let Stale::Behind(key) = stale {
+        let cells: Vec<Cell<'_>> = key.iter().map(|text| Cell::text(text)).collect();
+        pipe.sql().push(" AND ");
+        beyond(pipe.sql(), binding, &cells.iter().collect::<Vec<_>>(), false, ">")?;
+    }
+    Ok(count)
+}
+
+/// A row's values in an index; `None` where one is NULL, which is like no other, or was not sent.
+fn values<'d>(event: &Event<'d>, index: &[u16]) -> Option<Vec<&'d Cell<'d>>> {
+    index.iter().map(|&column| event.new_cell(column).filter(|cell| !cell.is_null())).collect()
+}
+
+fn begin(pipe: &mut Pipe<'_>, binding: &Binding, index: &[u16], stale: &Stale<'_>) {
+    let idents =
+        || index.iter().filter_map(|&column| binding.column(column)).map(|bound| bound.ident.as_str());
+    let columns: Vec<String> = idents().map(|name| format!("t.{name}")).collect();
+    let from = format!("DELETE t FROM {} AS t", binding.table);
+    let (join, condition) = match stale {
+        Stale::Behind(_) => (String::new(), String::new()),
+        Stale::Uncollected(table) => {
+            let on: Vec<_> = binding.key_idents().map(|name| format!("k.{name} = t.{name}")).collect();
+            let first = binding.key_idents().next().unwrap_or_default();
+            (format!(" LEFT JOIN {table} AS k ON {}", on.join(" AND ")), format!("k.{first} IS NULL AND "))
+        }
+    };
+    pipe.sql().push(&format!("{from}{join} WHERE {condition}({}) IN (", columns.join(", ")));
+}
