@@ -132,11 +132,17 @@ fn embedded_configurations_are_valid() {
     }
     assert!(configurations.len() >= 6, "{:?}", configurations.keys());
     let secret = SigningKey::generate().to_text();
-    // A single endpoint stands for itself.
+    // A single endpoint stands for itself, as does an alert.
+    let endpoint =
+        "[[endpoint]]\nname = \"a\"\nurl = \"https://a.example/\"\nformat = \"json\"\nsignature = \"none\"\n";
     let publisher = "[publisher]\nstream = \"shop\"\nstate_dir = \"state\"\n\
                      [source]\nkind = \"sqlite\"\nurl = \"sqlite:/shop.db\"\ntables = [\"*\"]\n";
     for (name, text) in configurations {
-        let text = if text.starts_with("[[endpoint]]") { format!("{publisher}{text}") } else { text };
+        let text = match text.lines().next() {
+            Some("[[endpoint]]") => format!("{publisher}{text}"),
+            Some("[[alert]]") => format!("{publisher}{endpoint}{text}"),
+            _ => text,
+        };
         let env = |variable: &str| {
             let is_secret = variable.ends_with("_WEBHOOK_SECRET");
             Some(if is_secret { secret.clone() } else { "password".to_owned() })
@@ -173,7 +179,7 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let mut list = "";
     for line in read(&root().join("docs/configuration.md")).lines() {
         if let Some((name, _)) = line.strip_prefix("`[[").and_then(|rest| rest.split_once("]]`")) {
-            list = ["endpoint", "receive", "map"].into_iter().find(|known| *known == name).unwrap();
+            list = ["endpoint", "alert", "receive", "map"].into_iter().find(|known| *known == name).unwrap();
         } else if line.starts_with('#') {
             list = "";
         } else if let Some((key, rest)) = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |"))

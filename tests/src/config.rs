@@ -20,7 +20,7 @@ pub struct Endpoint {
     pub name: String,
     /// `url`.
     pub url: String,
-    /// `secret`, `whsec_...`.
+    /// `secret`, `whsec_...`; left out if empty.
     pub secret: String,
     /// `format`.
     pub format: String,
@@ -120,10 +120,12 @@ impl Publisher {
             let _ = write!(text, "\n[journal]\n{}\n", self.journal_extra);
         }
         for Endpoint { name, url, secret, format, extra } in &self.endpoints {
+            let signed = !secret.is_empty();
             let (name, url, secret, format) = (quoted(name), quoted(url), quoted(secret), quoted(format));
+            let secret = if signed { format!("secret = {secret}\n") } else { String::new() };
             let _ = write!(
                 text,
-                "\n[[endpoint]]\nname = {name}\nurl = {url}\nsecret = {secret}\nformat = {format}\n{extra}"
+                "\n[[endpoint]]\nname = {name}\nurl = {url}\n{secret}format = {format}\n{extra}"
             );
         }
         text + &admin(self.admin_port) + &self.extra

@@ -4,9 +4,10 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -83,12 +84,22 @@ impl Terminator {
     /// Listens on a free port with this certificate.
     #[must_use]
     pub fn start(certificate: &Certificate, upstream: u16) -> Self {
+        Self::with(server_config(certificate, None), upstream)
+    }
+
+    /// The same, and refuses whoever shows no certificate of this authority.
+    #[must_use]
+    pub fn asking(certificate: &Certificate, clients: &Authority, upstream: u16) -> Self {
+        Self::with(server_config(certificate, Some(clients)), upstream)
+    }
+
+    fn with(config: ServerConfig, upstream: u16) -> Self {
         let port = free_port();
         // Not only 127.0.0.1: a test of a wrong host name takes another address that leads here too.
         let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let closing = Arc::new(watch::Sender::new(false));
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(certificate)));
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let task = crate::background().spawn(accept(listener, acceptor, upstream, Arc::clone(&closing)));
         Self { port, task, closing }
     }
@@ -107,13 +118,23 @@ impl Drop for Terminator {
     }
 }
 
-fn server_config(certificate: &Certificate) -> ServerConfig {
+fn server_config(certificate: &Certificate, clients: Option<&Authority>) -> ServerConfig {
     let chain = CertificateDer::pem_slice_iter(certificate.pem.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    builder.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap()
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(authority) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    builder.with_single_cert(chain, key).unwrap()
 }
 
 async fn accept(

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig};
+use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig, WebhookConfig};
 use rowbridge_schema::event::shape::Shape;
+use rowbridge_schema::event::template::Visible;
 use rowbridge_schema::expr::Purpose;
 use rowbridge_schema::{Classified, TableDef, tls};
 
 use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
-use crate::http::{Client, ClientConfig, Tls};
+use crate::http::Client;
 use crate::lane;
 use crate::source::connector;
+use crate::webhook::{client_config, webhook_tls};
 
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +101,8 @@ impl From<sqlite::CheckItem> for Finding {
 /// Asks an endpoint whether it would take deliveries. `own` says that it is a subscriber of the same process, which is not
 /// expected to run while somebody checks.
 pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConfig, own: bool) -> Finding {
-    if endpoint.webhook.is_some() {
-        return check_webhook(endpoint).await;
+    if let Some(webhook) = &endpoint.webhook {
+        return check_webhook(endpoint, webhook).await;
     }
     let name = &endpoint.name;
     let host = endpoint.url.host_str().unwrap_or_default();
@@ -122,7 +124,7 @@ pub async fn check_endpoint(publisher: &PublisherConfig, endpoint: &EndpointConf
 }
 
 /// Connects to an endpoint that is not Rowbridge, and sends nothing: an event would be one.
-async fn check_webhook(endpoint: &EndpointConfig) -> Finding {
+async fn check_webhook(endpoint: &EndpointConfig, webhook: &WebhookConfig) -> Finding {
     let name = &endpoint.name;
     let host = endpoint.url.host_str().unwrap_or_default();
     let failed = |what: String, fix: Option<String>| Finding {
@@ -130,30 +132,14 @@ async fn check_webhook(endpoint: &EndpointConfig) -> Finding {
         what: format!("{name}: {what}"),
         fix,
     };
-    let pem = match &endpoint.ca {
-        None => None,
-        Some(path) => match std::fs::read(path) {
-            Ok(pem) => Some(pem),
-            Err(error) => {
-                let fix = Some("Correct endpoint.ca.".to_owned());
-                return failed(format!("cannot read {}: {error}", path.display()), fix);
-            }
-        },
+    let tls = match webhook_tls(endpoint, webhook) {
+        Ok(tls) => tls,
+        Err(error) => {
+            let fix = "Correct endpoint.ca, endpoint.client_cert or endpoint.client_key.".to_owned();
+            return failed(chain(&error), Some(fix));
+        }
     };
-    let tls = match endpoint.url.scheme() {
-        "http" => None,
-        _ => match Tls::new(pem.as_deref(), None) {
-            Ok(tls) => Some(tls),
-            Err(error) => return failed(chain(&error), Some("Correct endpoint.ca.".to_owned())),
-        },
-    };
-    let config = ClientConfig {
-        allow_networks: endpoint.allow_networks.clone(),
-        tls,
-        timeout: endpoint.timeout,
-        ..ClientConfig::new(name.clone(), endpoint.url.clone())
-    };
-    let client = match Client::new(config) {
+    let client = match Client::new(client_config(endpoint, webhook, tls)) {
         Ok(client) => client,
         Err(error) => return failed(chain(&error), Some("Correct endpoint.url.".to_owned())),
     };
@@ -176,6 +162,7 @@ pub fn check_shapes(
     for endpoint in &publisher.endpoints {
         let Some(webhook) = &endpoint.webhook else { continue };
         let mut told = Vec::new();
+        let mut shapes = Vec::new();
         for def in tables.iter().filter(|def| endpoint.tables.matches(&def.name)) {
             let place = |line: usize, key: &str| format!("{}:{line}: endpoint.{key}: ", file.display());
             if let Some(program) = &webhook.when {
@@ -187,13 +174,25 @@ pub fn check_shapes(
                     ));
                 }
             }
-            if let Err(error) = Shape::compile(&webhook.shape, def) {
-                let place = place(webhook.lines.columns, "columns");
-                told.push(Finding::error(
-                    format!("{place}{}: {error}", def.name),
-                    format!("Correct it, or leave {} out by endpoint.tables.", def.name),
-                ));
+            match Shape::compile(&webhook.shape, def) {
+                Ok(shape) => shapes.push((&def.name, shape)),
+                Err(error) => {
+                    let place = place(webhook.lines.columns, "columns");
+                    told.push(Finding::error(
+                        format!("{place}{}: {error}", def.name),
+                        format!("Correct it, or leave {} out by endpoint.tables.", def.name),
+                    ));
+                }
             }
+        }
+        let visible: Vec<_> = shapes.iter().map(|(name, shape)| Visible::shaped(name, shape)).collect();
+        if let Err((templated, error)) = webhook.request.check(&visible, webhook.policy.batch.max_events > 1)
+        {
+            told.push(Finding::error(
+                format!("{}:{}: endpoint.{templated}: {error}", file.display(), webhook.lines.of(&templated)),
+                "Correct it, write `| default(...)` behind a name that not every table has, or leave the table out by \
+                 endpoint.tables.",
+            ));
         }
         findings.extend(told);
     }

@@ -25,6 +25,8 @@ pub struct PublisherMetrics {
     pub journal_bytes: IntGaugeVec,
     /// `rowbridge_journal_undelivered_bytes{stream}`: bytes of segments that hold something undelivered.
     pub journal_undelivered_bytes: IntGaugeVec,
+    /// `rowbridge_attempts_unrecorded_total{stream}`: attempts that the log misses.
+    pub attempts_unrecorded: IntCounterVec,
     lane_lag_seconds: GaugeVec,
     lane_changes: IntCounterVec,
     lane_deliveries: IntCounterVec,
@@ -116,6 +118,11 @@ impl PublisherMetrics {
                 "rowbridge_lane_retries_total",
                 "Attempts that failed and are tried again, by kind of failure.",
                 &["stream", "endpoint", "class"],
+            )?,
+            attempts_unrecorded: counter(
+                "rowbridge_attempts_unrecorded_total",
+                "Attempts that are missing in the attempt log, because more came than the disk took.",
+                STREAM,
             )?,
             lane_dead_letters: counter(
                 "rowbridge_lane_dead_letters_total",

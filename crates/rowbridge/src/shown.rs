@@ -393,6 +393,7 @@ mod tests {
             content_type: "application/json".into(),
             headers: vec![("ce-id".into(), "1".into())],
             body: vec![0xff, 0],
+            source: None,
             class: Some("status_4xx".into()),
             reason: "answered 422".into(),
             status: Some(422),

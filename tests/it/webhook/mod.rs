@@ -1,7 +1,10 @@
 //! Endpoints that are not Rowbridge: what they get, in which order, and what becomes of it when they fail.
 
+mod alert;
 mod faults;
 mod operate;
+mod reach;
+mod request;
 
 use std::time::Duration;
 

@@ -61,8 +61,10 @@ pub struct NewLetter {
     pub content_type: String,
     /// Further headers that belong to the event. Those that [`Self::keeps_header`] refuses are left out.
     pub headers: Vec<(String, String)>,
-    /// The body before compression.
+    /// The body before compression; of a template, the plain events behind it.
     pub body: Vec<u8>,
+    /// What templates are rendered of when it is sent again: a JSON array of its events.
+    pub source: Option<String>,
     /// Label of the error's class.
     pub class: Option<String>,
     /// Why it cannot be delivered, without secrets. Cut at 4 KiB.
@@ -129,20 +131,21 @@ pub(super) fn insert(db: &Connection, limits: &Limits, letter: &NewLetter) -> Re
         + reason.len()
         + 2 * (letter.endpoint.as_str().len() + letter.webhook_id.len())
         + letter.event.len();
-    let needed = stored_bytes(ROW_OVERHEAD + texts + letter.body.len());
+    let source = letter.source.as_ref().map_or(0, String::len);
+    let needed = stored_bytes(ROW_OVERHEAD + texts + letter.body.len() + source);
     make_room(db, limits, letter, needed)?;
     let id = db
         .prepare_cached(
             "INSERT INTO dead_letters (endpoint, webhook_id, event, events, position, table_name, op, key, content_type,
-             headers, class, reason, status, attempts, first_at, dead_at, state, bytes, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'dead', ?17, ?18)
+             headers, class, reason, status, attempts, first_at, dead_at, state, bytes, body, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, 'dead', ?17, ?18, ?19)
              ON CONFLICT (endpoint, webhook_id) DO UPDATE SET state = 'dead', job = NULL, done_at = NULL,
              event = excluded.event, events = excluded.events, position = excluded.position,
              table_name = excluded.table_name, op = excluded.op, key = excluded.key,
              content_type = excluded.content_type, headers = excluded.headers, class = excluded.class,
              reason = excluded.reason, status = excluded.status, attempts = excluded.attempts,
              first_at = min(first_at, excluded.first_at), dead_at = excluded.dead_at, bytes = excluded.bytes,
-             body = excluded.body
+             body = excluded.body, source = excluded.source
              RETURNING id",
         )?
         .query_row(
@@ -165,6 +168,7 @@ pub(super) fn insert(db: &Connection, limits: &Limits, letter: &NewLetter) -> Re
                 letter.dead_at_ms,
                 needed,
                 letter.body,
+                letter.source,
             ],
             |row| row.get(0),
         )?;
@@ -214,13 +218,13 @@ pub(super) fn list(
         wanted.and("id < ?", [before.into()]);
     }
     let sql = format!("SELECT {COLUMNS} FROM dead_letters {} ORDER BY id DESC LIMIT {limit}", wanted.sql());
-    db.prepare(&sql)?.query_map(wanted.params(), |row| read(row, Vec::new()))?.collect()
+    db.prepare(&sql)?.query_map(wanted.params(), |row| read(row, Vec::new(), None))?.collect()
 }
 
 /// One letter with its body.
 pub(super) fn get(db: &Connection, id: i64) -> rusqlite::Result<Option<Letter>> {
-    let sql = format!("SELECT {COLUMNS}, body FROM dead_letters WHERE id = ?1");
-    db.prepare_cached(&sql)?.query_row([id], |row| read(row, row.get(21)?)).optional()
+    let sql = format!("SELECT {COLUMNS}, body, source FROM dead_letters WHERE id = ?1");
+    db.prepare_cached(&sql)?.query_row([id], |row| read(row, row.get(21)?, row.get(22)?)).optional()
 }
 
 /// How many match, by endpoint.
@@ -249,7 +253,7 @@ pub(super) fn discard(db: &Connection, filter: &LetterFilter, limit: u32) -> rus
     db.execute(&sql, wanted.params())
 }
 
-fn read(row: &Row<'_>, body: Vec<u8>) -> rusqlite::Result<Letter> {
+fn read(row: &Row<'_>, body: Vec<u8>, source: Option<String>) -> rusqlite::Result<Letter> {
     let headers: String = row.get(10)?;
     let letter = NewLetter {
         endpoint: parsed(row, 1)?,
@@ -263,6 +267,7 @@ fn read(row: &Row<'_>, body: Vec<u8>) -> rusqlite::Result<Letter> {
         content_type: row.get(9)?,
         headers: serde_json::from_str(&headers).map_err(|error| unreadable(10, error))?,
         body,
+        source,
         class: row.get(11)?,
         reason: row.get(12)?,
         status: row.get(13)?,

@@ -60,6 +60,8 @@ mod writer;
 
 use std::time::Duration;
 
+use rowbridge_schema::config::RetainConfig;
+
 pub use attempt::{Attempt, AttemptFilter, MAX_EXCERPT, Origin, Outcome, Recorded, Timings};
 pub use claim::Settled;
 pub use endpoint::{EndpointChange, EndpointEvent, EndpointRow, EventKind};
@@ -85,8 +87,8 @@ pub const EVENTS_KEPT: u32 = 10_000;
 /// How much stays, and how much may wait to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// How long attempts stay.
-    pub attempts_retain: Duration,
+    /// How long attempts stay; `None`: as long as there is room.
+    pub attempts_retain: Option<Duration>,
     /// Bytes of the file that attempts and excerpts may take.
     pub attempts_max_bytes: u64,
     /// How long a dead letter stays that nobody looked after; `None`: until somebody does.
@@ -97,17 +99,24 @@ pub struct Limits {
     pub queue_bytes: usize,
 }
 
-impl Default for Limits {
-    /// A week of attempts in 256 MiB, 1 GiB of dead letters for ever, and 4 MiB (some ten thousand attempts: half a second
-    /// at full speed) in memory.
-    fn default() -> Self {
+impl Limits {
+    /// As configured, and 4 MiB (some ten thousand attempts: half a second at full speed) in memory.
+    #[must_use]
+    pub fn new(attempts: RetainConfig, letters: RetainConfig) -> Self {
         Self {
-            attempts_retain: Duration::from_secs(7 * 24 * 60 * 60),
-            attempts_max_bytes: 256 << 20,
-            letters_retain: None,
-            letters_max_bytes: 1 << 30,
+            attempts_retain: attempts.retain,
+            attempts_max_bytes: attempts.max_bytes,
+            letters_retain: letters.retain,
+            letters_max_bytes: letters.max_bytes,
             queue_bytes: 4 << 20,
         }
+    }
+}
+
+impl Default for Limits {
+    /// What holds where the configuration says nothing.
+    fn default() -> Self {
+        Self::new(RetainConfig::ATTEMPTS, RetainConfig::DEAD_LETTERS)
     }
 }
 

@@ -93,7 +93,7 @@ impl Pruner {
 
     fn by_age(&self, db: &mut Connection, budget: usize) -> rusqlite::Result<bool> {
         let before = |retain: Duration| now_ms().saturating_sub(signed(retain.as_millis() as u64));
-        let old = before(self.limits.attempts_retain);
+        let old = self.limits.attempts_retain.map_or(i64::MIN, before);
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (mut attempts, mut excerpts) = totals(&transaction)?;
         let mut deleted = 0;

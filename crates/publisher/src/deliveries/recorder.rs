@@ -26,6 +26,7 @@ pub struct Recorder {
     store: Store,
     queue: Arc<Queue>,
     requests: watch::Receiver<u64>,
+    changes: watch::Sender<u64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,7 +50,7 @@ impl Recorder {
             .name("deliveries".to_owned())
             .spawn(move || writer.run())
             .map_err(|_| StoreError::Closed)?;
-        Ok(Self { store, queue, requests, thread: Some(thread) })
+        Ok(Self { store, queue, requests, changes: watch::Sender::new(0), thread: Some(thread) })
     }
 
     /// Everything that reads: jobs to do, endpoints that are paused, events for alerts.
@@ -63,6 +64,12 @@ impl Recorder {
     #[must_use]
     pub fn requests(&self) -> watch::Receiver<u64> {
         self.requests.clone()
+    }
+
+    /// Rises after [`Self::change_endpoint`] has changed something.
+    #[must_use]
+    pub fn endpoint_changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Attempts that were not recorded.
@@ -148,7 +155,11 @@ impl Recorder {
         change: EndpointChange,
     ) -> Result<bool, StoreError> {
         let name = name.clone();
-        self.call(move |work| Ok(endpoint::change(work.db, &name, &change, now_ms())?)).await
+        let changed = self.call(move |work| Ok(endpoint::change(work.db, &name, &change, now_ms())?)).await?;
+        if changed {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        Ok(changed)
     }
 
     /// Moves a reader of [`Store::events`] on.

@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::size::PAGE;
 
 /// Rises with every change of the layout that a version before cannot use.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 /// Commands hold the file for milliseconds; a person with a shell may hold it longer.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -42,7 +42,8 @@ const SCHEMA: &str = "
         first_at INTEGER NOT NULL, dead_at INTEGER NOT NULL, done_at INTEGER,
         state TEXT NOT NULL CHECK (state IN ('dead', 'retrying', 'done')), job INTEGER,
         bytes INTEGER NOT NULL,
-        body BLOB NOT NULL,  -- last, so that nobody reads past it
+        body BLOB NOT NULL,  -- at the end, so that nobody reads past it
+        source TEXT,         -- events of a template, as JSON
         UNIQUE (endpoint, webhook_id)) STRICT;
     CREATE INDEX dead_letters_state ON dead_letters (state);
 
@@ -107,12 +108,32 @@ fn prepare(db: &mut Connection) -> rusqlite::Result<i64> {
         }
         transaction.commit()?;
     }
+    if layout(db)? == 1 {
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if layout(&transaction)? == 1 {
+            transaction.execute_batch("ALTER TABLE dead_letters ADD COLUMN source TEXT")?;
+            transaction.pragma_update(None, "user_version", LAYOUT)?;
+        }
+        transaction.commit()?;
+    }
     layout(db)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_an_earlier_layout_is_brought_up_to_date() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deliveries.db");
+        let db = open(&path, true).unwrap();
+        db.execute_batch("ALTER TABLE dead_letters DROP COLUMN source; PRAGMA user_version = 1").unwrap();
+        drop(db);
+        let db = open(&path, false).unwrap();
+        db.execute_batch("SELECT source FROM dead_letters").unwrap();
+        assert_eq!(prepare(&mut open(&path, false).unwrap()).unwrap(), LAYOUT);
+    }
 
     #[test]
     fn a_file_that_is_none_of_ours_is_an_error_with_its_name() {
@@ -127,7 +148,7 @@ mod tests {
         db.pragma_update(None, "user_version", LAYOUT + 1).unwrap();
         drop(db);
         let newer = open(&path, true).unwrap_err();
-        assert!(matches!(newer, StoreError::Newer { found: 2, known: 1, .. }), "{newer}");
+        assert!(matches!(newer, StoreError::Newer { found: 3, known: 2, .. }), "{newer}");
     }
 
     #[test]

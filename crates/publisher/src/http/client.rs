@@ -7,10 +7,11 @@ use std::time::Duration;
 use http::HeaderValue;
 use ipnet::IpNet;
 use rowbridge_schema::EndpointName;
+use rowbridge_schema::config::Auth;
 use url::Url;
 
 use super::alarm::Alarms;
-use super::auth::{self, Auth};
+use super::auth;
 use super::connect::Dialer;
 use super::connection::MAX_KEPT;
 use super::error::{AttemptError, SetupError};
@@ -159,11 +160,15 @@ impl Client {
         Exchange { result, timing: watch.finish(), reused }
     }
 
-    /// Connects as a request would, proxy and TLS included, and sends nothing.
+    /// Connects as a request would, proxy and TLS included, and sends nothing to the endpoint. Where tokens are asked for,
+    /// one is fetched.
     ///
     /// # Errors
     /// Why no request could be sent.
     pub async fn reach(&self) -> Result<(), AttemptError> {
+        if let Authorization::Token(source) = &self.0.auth {
+            source.get(None).await.map_err(AttemptError::Token)?;
+        }
         let mut watch = Stopwatch::start();
         match tokio::time::timeout(self.0.timeout, self.0.transport.connect(&mut watch)).await {
             Ok(connected) => connected.map(drop),

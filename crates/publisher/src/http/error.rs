@@ -6,12 +6,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rowbridge_schema::config::AuthError;
 use rowbridge_schema::tls::TlsError;
 use rowbridge_schema::{Class, Classified};
 
 use super::address::AddressError;
-use super::auth::AuthError;
-use super::proxy::ProxyError;
 use super::timing::Phase;
 use super::tls::tls_hint;
 use super::token::TokenError;
@@ -246,9 +245,6 @@ pub enum SetupError {
     /// The system's authorities, or a PEM.
     #[error("cannot set up TLS")]
     Tls(#[from] TlsError),
-    /// The proxy's URL.
-    #[error(transparent)]
-    Proxy(#[from] ProxyError),
     /// What the proxy resolves cannot be checked here.
     #[error(
         "{host} over http through a proxy: the proxy resolves the name, so that nobody knows where the rows go in the clear; \

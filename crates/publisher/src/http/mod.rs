@@ -11,8 +11,7 @@
 //!   and a name over plain http is refused, since nobody knows where it leads. Errors say whether proxy or target failed;
 //!   with plain http to an address they are told apart only by a 407.
 //! - **TLS** is 1.2 or higher and always verified ([`Tls`] cannot be made otherwise).
-//! - **Headers** come through typed values; names that frame a message, and those of the signer, cannot be set by others
-//!   ([`check_header_name`], [`check_header_value`]).
+//! - **Headers** come through typed values, and none that frames a message can be set.
 //! - **Answers** are read up to 64 KiB, then the connection is closed; 8 KiB are kept. Nothing asks for compression, so
 //!   that nothing inflates.
 //! - **Connections** are HTTP/1.1 with TCP_NODELAY, kept for 8 s when idle, the last used first, as many as requests may be
@@ -36,7 +35,6 @@ mod connect;
 mod connection;
 mod drive;
 mod error;
-mod header;
 mod pool;
 mod proxy;
 mod request;
@@ -48,12 +46,10 @@ mod token;
 mod transport;
 
 pub use address::AddressError;
-pub use auth::{Auth, AuthError, AuthMethod, ClientCredentials};
 pub use client::{Client, ClientConfig, DEFAULT_TIMEOUT, Exchange};
 pub use error::{AttemptError, Peer, SetupError};
-pub use header::{HeaderError, check_header_name, check_header_value};
-pub use proxy::{Proxy, ProxyError};
-pub use request::{PathError, Request, Response};
+pub use proxy::Proxy;
+pub use request::{FramingHeader, PathError, Request, Response};
 pub use timing::{Phase, Timing};
 pub use tls::Tls;
 pub use token::{OAuthRefusal, TokenError};

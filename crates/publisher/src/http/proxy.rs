@@ -10,18 +10,16 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
-use percent_encoding::percent_decode_str;
-use rowbridge_schema::Secret;
+use rowbridge_schema::config::ProxyUrl;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use url::{Host, Url};
+use url::Host;
 
 use super::error::AttemptError;
 
 /// Longest answer to CONNECT, in bytes.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// A proxy: `http://` or `https://`, with user and password where it asks for them. Its own address may be any but that
-/// of a metadata service, since it was written on purpose.
+/// A proxy. Its own address may be any but that of a metadata service, since it was written on purpose.
 #[derive(Clone)]
 pub struct Proxy {
     pub(super) host: Host,
@@ -31,53 +29,18 @@ pub struct Proxy {
     pub(super) authorization: Option<HeaderValue>,
 }
 
-/// What is wrong with a proxy's URL. Never contains it, since it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyError {
-    /// Not a URL.
-    #[error("the proxy is no URL (such as http://proxy.example.com:3128)")]
-    Url,
-    /// SOCKS, most likely.
-    #[error("a proxy's URL begins with http:// or https://")]
-    Scheme,
-    /// Something behind host and port.
-    #[error("a proxy's URL ends behind its port")]
-    Path,
-    /// `%` and something that is no text.
-    #[error("user or password of the proxy is not percent-encoded UTF-8, or holds a control character")]
-    Credentials,
-}
-
 impl Proxy {
-    /// Reads `http[s]://[USER:PASSWORD@]HOST[:PORT]`; user and password are percent-encoded.
-    ///
-    /// # Errors
-    /// See [`ProxyError`].
-    pub fn parse(url: &Secret) -> Result<Self, ProxyError> {
-        let url = Url::parse(url.expose()).map_err(|_| ProxyError::Url)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(ProxyError::Scheme);
+    /// The proxy of a URL.
+    #[must_use]
+    pub fn new(url: &ProxyUrl) -> Self {
+        let authorization = url.credentials.as_ref().map(|(user, password)| basic(user, password.expose()));
+        Self {
+            host: url.host.clone(),
+            name: url.host.to_string().into(),
+            port: url.port,
+            https: url.https,
+            authorization,
         }
-        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-            return Err(ProxyError::Path);
-        }
-        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
-            return Err(ProxyError::Url);
-        };
-        let decoded = |text| percent_decode_str(text).decode_utf8().map_err(|_| ProxyError::Credentials);
-        let authorization = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => {
-                let (user, password) = (decoded(user)?, decoded(password.unwrap_or_default())?);
-                if user.contains(':') || [&user, &password].iter().any(|text| text.contains(char::is_control))
-                {
-                    return Err(ProxyError::Credentials);
-                }
-                Some(basic(&user, &password))
-            }
-        };
-        let name = host.to_string().into();
-        Ok(Self { host: host.to_owned(), name, port, https: url.scheme() == "https", authorization })
     }
 
     /// Asks for a tunnel to `authority` (`host:port`) and returns once there is one.
@@ -143,27 +106,17 @@ impl fmt::Debug for Proxy {
 
 #[cfg(test)]
 mod tests {
+    use rowbridge_schema::Secret;
+
     use super::*;
 
-    fn parse(url: &str) -> Result<Proxy, ProxyError> {
-        Proxy::parse(&Secret::new(url))
-    }
-
     #[test]
-    fn urls_are_read_and_never_shown() {
-        let proxy = parse("http://us%40er:p%C3%A4ss@proxy.example:3128").unwrap();
+    fn credentials_are_never_shown() {
+        let url = ProxyUrl::parse(&Secret::new("http://us%40er:p%C3%A4ss@proxy.example:3128")).unwrap();
+        let proxy = Proxy::new(&url);
         assert_eq!(format!("{proxy:?}"), "Proxy(proxy.example:3128)");
         assert_eq!(proxy.authorization, Some(basic("us@er", "päss")));
         assert!(proxy.authorization.unwrap().is_sensitive());
-        let plain = parse("https://[::1]").unwrap();
-        assert_eq!((plain.port, plain.https, plain.authorization), (443, true, None));
-        assert_eq!(parse("proxy:3128").unwrap_err(), ProxyError::Scheme);
-        assert_eq!(parse("socks5://proxy:1080").unwrap_err(), ProxyError::Scheme);
-        assert_eq!(parse("http://proxy/path").unwrap_err(), ProxyError::Path);
-        assert_eq!(parse("").unwrap_err(), ProxyError::Url);
-        assert_eq!(parse("http://a%0d%0ab:c@proxy").unwrap_err(), ProxyError::Credentials);
-        assert_eq!(parse("http://a:%ff@proxy").unwrap_err(), ProxyError::Credentials);
-        assert_eq!(parse("http://a%3ab:c@proxy").unwrap_err(), ProxyError::Credentials);
     }
 
     #[tokio::test]

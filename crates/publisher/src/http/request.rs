@@ -4,10 +4,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::uri::PathAndQuery;
 
-use super::header::{HeaderError, is_framing};
+use rowbridge_schema::header::is_framing;
 
 /// Longest text that is kept of an answer's header.
 const MAX_KEPT_HEADER: usize = 1024;
+
+/// A header that frames the message cannot be set: the client writes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the header {0} is written by Rowbridge and cannot be set")]
+pub struct FramingHeader(pub HeaderName);
 
 /// One POST. It says where on the server it goes, never to which server: that is the client's.
 #[derive(Debug, Clone)]
@@ -49,13 +54,13 @@ impl Request {
     }
 
     /// Sets a header. Those of the signer are set here, too; names that others choose pass
-    /// [`check_header_name`](super::check_header_name) first.
+    /// [`rowbridge_schema::header::check_name`] first.
     ///
     /// # Errors
-    /// A header that frames the message: the client writes it.
-    pub fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), HeaderError> {
-        if is_framing(&name) {
-            return Err(HeaderError::Reserved { name });
+    /// A header that frames the message.
+    pub fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), FramingHeader> {
+        if is_framing(name.as_str()) {
+            return Err(FramingHeader(name));
         }
         match self.headers.iter_mut().find(|(found, _)| *found == name) {
             Some((_, old)) => *old = value,
@@ -122,7 +127,7 @@ mod tests {
         for name in ["host", "content-length", "transfer-encoding", "connection", "proxy-authorization"] {
             let name = HeaderName::from_static(name);
             let refused = request.set(name.clone(), HeaderValue::from_static("x"));
-            assert_eq!(refused, Err(HeaderError::Reserved { name }));
+            assert_eq!(refused, Err(FramingHeader(name)));
         }
         request.set(HeaderName::from_static("webhook-id"), HeaderValue::from_static("x")).unwrap();
     }

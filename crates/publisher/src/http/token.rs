@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use rowbridge_schema::config::{AuthMethod, ClientCredentials};
 use rowbridge_schema::{Class, Classified};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::auth::{AuthMethod, ClientCredentials, bearer};
+use super::auth::bearer;
 use super::connection::MAX_READ;
 use super::error::AttemptError;
 use super::request::{Request, Response};

@@ -1,5 +1,6 @@
 //! The publisher's lanes: their tasks, and what the rest of it tells them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::{OpenError, Publisher, Way};
-use crate::deliveries::{Recorder, StoreError};
+use crate::deliveries::{EndpointChange, EventKind, Recorder, StoreError};
 use crate::journal::{Journal as _, SegmentJournal};
 use crate::lane::{Lane, LaneConfig, LaneHandle, LaneState, LaneStatus, Orders};
 use crate::pump::Roster;
@@ -137,6 +138,40 @@ impl Roster for Board {
     }
 }
 
+/// Writes down when a bridge begins to fail and when it works again; other endpoints' lanes do that themselves.
+struct BridgeNews {
+    recorder: Arc<Recorder>,
+    /// What was written down last, if anything was.
+    failing: HashMap<EndpointName, Option<bool>>,
+}
+
+impl BridgeNews {
+    async fn tell(&mut self, lanes: &[(EndpointName, LaneStatus)]) {
+        for (name, lane) in lanes {
+            let Some(failing) = self.failing.get_mut(name) else { continue };
+            let now = match &lane.state {
+                LaneState::Running => false,
+                LaneState::Starting | LaneState::Paused => continue,
+                LaneState::Retrying { .. }
+                | LaneState::Halted { .. }
+                | LaneState::NeedsSnapshot { .. }
+                | LaneState::Detached { .. }
+                | LaneState::Disabled { .. } => true,
+            };
+            if failing.replace(now) == Some(now) {
+                continue;
+            }
+            let change = match now {
+                true => EndpointChange::because(EventKind::Failing, lane.state.to_string()),
+                false => EndpointChange::new(EventKind::Recovered),
+            };
+            if let Err(error) = self.recorder.change_endpoint(name, change).await {
+                tracing::warn!(endpoint = %name, %error, "a change of the endpoint's state cannot be written down");
+            }
+        }
+    }
+}
+
 /// The lanes' tasks.
 pub(super) struct Lanes {
     tasks: JoinSet<()>,
@@ -244,6 +279,11 @@ impl Lanes {
         let journal_metrics = publisher.metrics.clone();
         let stream = publisher.config.stream.clone();
         let mut stopped = shutdown.clone();
+        let bridges = publisher.config.endpoints.iter().filter(|endpoint| endpoint.webhook.is_none());
+        let mut news = publisher.recorder.as_ref().map(|recorder| BridgeNews {
+            recorder: Arc::clone(recorder),
+            failing: bridges.map(|endpoint| (endpoint.name.clone(), None)).collect(),
+        });
         self.tasks.spawn(async move {
             // Mirrors what the lanes say; a tick is enough for sizes, and lanes change far more often than anybody looks.
             let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -261,6 +301,13 @@ impl Lanes {
                     // Nobody waits for anything.
                     None => journal.last(),
                 };
+                if let Some(news) = &mut news {
+                    news.tell(&now).await;
+                    let dropped = news.recorder.dropped();
+                    let unrecorded = dropped.delivered + dropped.failed + dropped.unwritten;
+                    let counter = journal_metrics.attempts_unrecorded.with_label_values(&[stream.as_str()]);
+                    counter.inc_by(unrecorded.saturating_sub(counter.get()));
+                }
                 delivered.send_if_modified(|known| std::mem::replace(known, lowest) != lowest);
                 let highest = now.iter().filter_map(|(_, lane)| lane.answered).map(|at| at.epoch).max();
                 if let Some(highest) = highest.filter(|highest| *highest > seen) {

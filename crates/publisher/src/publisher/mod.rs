@@ -14,6 +14,7 @@ use rowbridge_schema::EndpointName;
 use rowbridge_schema::config::{DatabaseUrl, PublisherConfig, WebhookConfig};
 use rowbridge_schema::tls::{self, TlsError};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use self::lanes::Board;
 pub use self::status::PublisherStatus;
@@ -25,7 +26,7 @@ use crate::metrics::PublisherMetrics;
 use crate::pump::CaptureMetrics;
 use crate::source::{MysqlSource, PostgresSource, SqliteSource};
 use crate::state::{State, StateError};
-use crate::webhook::WebhookSetupError;
+use crate::webhook::{AlertLane, TlsFileError, WebhookSetupError, webhook_tls};
 
 /// Why a publisher cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,9 @@ pub struct Publisher {
     metrics: PublisherMetrics,
     capture_metrics: CaptureMetrics,
     ways: Vec<Way>,
+    alerts: Vec<AlertLane>,
+    /// Where it is written down how endpoints are doing, if anybody is to know.
+    recorder: Option<Arc<Recorder>>,
     status: watch::Sender<PublisherStatus>,
 }
 
@@ -92,6 +96,10 @@ pub struct Publisher {
 enum Way {
     Bridge(Option<Arc<rustls::ClientConfig>>),
     Webhook { tls: Option<http::Tls>, webhook: Box<WebhookConfig>, recorder: Arc<Recorder> },
+}
+
+fn file(path: &std::path::Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path).map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 
 fn gauge(registry: &Registry, stream: &str, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
@@ -134,36 +142,44 @@ impl Publisher {
                 "Tables whose existing rows are still being sent.",
             )?,
         };
-        let recorder = match config.endpoints.iter().any(|endpoint| endpoint.webhook.is_some()) {
-            true => Some(Arc::new(Recorder::open(&config.state_dir, Limits::default())?)),
+        let webhooks = config.endpoints.iter().any(|endpoint| endpoint.webhook.is_some());
+        let recorder = match webhooks || !config.alerts.is_empty() {
+            true => Some(Arc::new(Recorder::open(
+                &config.state_dir,
+                Limits::new(config.attempts, config.dead_letters),
+            )?)),
             false => None,
         };
         let mut ways = Vec::with_capacity(config.endpoints.len());
         for endpoint in &config.endpoints {
-            let pem = match &endpoint.ca {
-                Some(path) => Some(
-                    std::fs::read(path).map_err(|source| OpenError::File { path: path.clone(), source })?,
-                ),
-                None => None,
-            };
-            let what = || format!("endpoint {}", endpoint.name);
-            // Without TLS on the way, a machine without any authorities is as good as another.
-            let plain = endpoint.url.scheme() == "http";
-            let tls_error = |source| OpenError::Tls { what: what(), source };
+            let tls_error = |source| OpenError::Tls { what: format!("endpoint {}", endpoint.name), source };
             ways.push(match (&endpoint.webhook, &recorder) {
                 (Some(webhook), Some(recorder)) => {
-                    let tls = (!plain)
-                        .then(|| http::Tls::new(pem.as_deref(), None))
-                        .transpose()
-                        .map_err(tls_error)?;
+                    let tls = webhook_tls(endpoint, webhook).map_err(|error| match error {
+                        TlsFileError::File { path, source } => OpenError::File { path, source },
+                        TlsFileError::Tls(source) => tls_error(source),
+                    })?;
                     Way::Webhook { tls, webhook: webhook.clone(), recorder: Arc::clone(recorder) }
                 }
                 _ => {
+                    let pem = endpoint.ca.as_deref().map(file).transpose()?;
+                    // Without TLS on the way, a machine without any authorities is as good as another.
+                    let plain = endpoint.url.scheme() == "http";
                     let tls =
                         (!plain).then(|| tls::https_client(pem.as_deref())).transpose().map_err(tls_error)?;
                     Way::Bridge(tls.map(Arc::new))
                 }
             });
+        }
+        let mut alerts = Vec::with_capacity(config.alerts.len());
+        for alert in &config.alerts {
+            if let (Some(recorder), Some(webhook)) = (&recorder, &alert.endpoint.webhook) {
+                let (stream, state_dir) = (config.stream.clone(), config.state_dir.clone());
+                let (alert, webhook) = (alert.clone(), webhook.clone());
+                let name = alert.endpoint.name.clone();
+                let lane = AlertLane::new(alert, webhook, stream, state_dir, Arc::clone(recorder));
+                alerts.push(lane.map_err(|source| OpenError::Webhook { endpoint: name, source })?);
+            }
         }
         let journal = Arc::new(journal);
         let board = Board::new(
@@ -187,6 +203,8 @@ impl Publisher {
             metrics,
             capture_metrics,
             ways,
+            alerts,
+            recorder,
             status,
         })
     }
@@ -201,7 +219,12 @@ impl Publisher {
     ///
     /// # Errors
     /// The journal's or the state's; TLS towards the source that cannot be set up.
-    pub async fn run(self, shutdown: watch::Receiver<bool>) -> Result<(), OpenError> {
+    pub async fn run(mut self, shutdown: watch::Receiver<bool>) -> Result<(), OpenError> {
+        // Ended with the rest: what is told then is told again after the next start.
+        let mut alerts = JoinSet::new();
+        for alert in self.alerts.drain(..) {
+            alerts.spawn(alert.run(shutdown.clone()));
+        }
         match self.config.source.database.clone() {
             DatabaseUrl::Postgres(url) => {
                 let source = PostgresSource::new(self.config.source.clone(), &url)

@@ -72,6 +72,13 @@ impl Breaker {
         }
     }
 
+    /// What was to go out never left, so that it says nothing of the endpoint.
+    pub(crate) fn withdrawn(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.probing = false;
+        }
+    }
+
     /// An attempt ended. Those that went out before the breaker opened do not count while it is open, unless they succeed.
     pub(crate) fn ended(&mut self, success: bool, now: Instant) -> Change {
         if let Some(open) = &mut self.open {
@@ -110,6 +117,24 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_left_changes_nothing() {
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        for _ in 0..100 {
+            breaker.began();
+            breaker.withdrawn();
+        }
+        assert!(breaker.allows(now) && !breaker.is_open());
+        (0..10).for_each(|_| {
+            breaker.ended(false, now);
+        });
+        let probe = breaker.probe_at().unwrap();
+        breaker.began();
+        assert!(!breaker.allows(probe));
+        breaker.withdrawn();
+        assert!(breaker.allows(probe), "the next one may ask");
+    }
 
     #[test]
     fn it_opens_for_mostly_failures_and_closes_with_a_success() {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rowbridge_schema::config::{Rate, Start};
-use rowbridge_schema::event::EventOp;
+use rowbridge_schema::event::{EventOp, OwnedEvent};
 use rowbridge_schema::wire::{Op, Run};
 use rowbridge_schema::{Cell, Column, Dialect, Position, TableDef, TableName, TablePatterns};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -21,6 +21,7 @@ use super::outgoing::{Ended, Outgoing};
 use super::rate::Bucket;
 use super::reading::{Reading, Replay};
 use super::retry::{self, Next};
+use super::sender::Refused;
 use super::window::{Item, Parcel, ParcelLimits, Window};
 use crate::deliveries::{
     Job, JobEnd, JobSpec, Letter, Origin, Outcome, Recorder, Replay as ReplaySpec, Settled, StoreError,
@@ -31,6 +32,8 @@ use crate::journal::{Journal, JournalError, TableRef};
 const CLAIM: u32 = 16;
 /// How often progress is written down.
 const TELL_EVERY: Duration = Duration::from_millis(500);
+/// How far a test looks for an event in the journal, in steps of a few hundred blocks.
+const SAMPLE_LOOKS: usize = 64;
 /// A replay gives an event up after so many attempts in a row.
 const MOST_ATTEMPTS: u32 = 10;
 
@@ -83,32 +86,52 @@ impl<J: Journal> Worker<J> {
         }
     }
 
-    /// Sends a letter exactly as it was, signed anew.
+    /// Sends a letter as it was, signed anew; what a template makes of its events is made again.
     async fn send_letter(&self, letter: Letter) -> Settled {
         let letter = letter.letter;
-        let item = Item {
+        let events: Vec<OwnedEvent> = match letter.source.as_deref().map(serde_json::from_str).transpose() {
+            Ok(events) => events.unwrap_or_default(),
+            Err(error) => {
+                return Settled::Dead {
+                    class: Some("store".to_owned()),
+                    reason: format!("the letter's events cannot be read: {error}"),
+                    status: None,
+                    attempts: 1,
+                };
+            }
+        };
+        let item = |event: Option<OwnedEvent>| Item {
             key: EventKey { position: letter.position, part: 0 },
             lane: 0,
             id: letter.event.as_str().into(),
             op: EventOp::Update,
-            table: Arc::new(TableName::bare(letter.table.unwrap_or_default())),
-            shown_key: letter.key.map(Into::into),
+            table: Arc::new(TableName::bare(letter.table.as_deref().unwrap_or_default())),
+            shown_key: letter.key.as_deref().map(Into::into),
             committed_at: 0,
             barrier: false,
-            path: None,
-            headers: letter.headers,
+            headers: Vec::new(),
             body: Bytes::new(),
+            event: event.map(Arc::new),
+            alone: false,
+        };
+        let items = match events.is_empty() {
+            true => vec![item(None)],
+            false => events.into_iter().map(|event| item(Some(event))).collect(),
         };
         let outgoing = Outgoing {
             number: 0,
-            parcel: Parcel { items: vec![item] },
+            parcel: Parcel { items },
             id: letter.webhook_id.as_str().into(),
             body: letter.body.into(),
             attempts: 1,
             first_at: None,
             origin: Origin::Retry,
             content_type: Some(letter.content_type),
+            path: None,
+            headers: letter.headers,
+            fault: None,
         };
+        let outgoing = outgoing.rendered(&self.place.config);
         let ended = self.place.sender.send(outgoing).await;
         match self.judged(&ended) {
             Ok(()) => Settled::Delivered,
@@ -235,7 +258,17 @@ impl<J: Journal> Worker<J> {
 
     async fn test(&self, job: &Job) -> Result<(), StoreError> {
         let config = &self.place.config;
-        let mut outgoing = Outgoing::new(0, Parcel { items: vec![self.sample(job.id)] }, config);
+        let sample = match config.webhook().request.has_templates() {
+            true => self.recent(),
+            false => None,
+        };
+        let missing = sample.is_none() && config.webhook().request.has_templates();
+        let mut item = sample.unwrap_or_else(|| self.sample());
+        item.id = format!("{}:test-{}", config.stream, job.id).into();
+        let mut outgoing = Outgoing::new(0, Parcel { items: vec![item] }, config);
+        if missing {
+            outgoing.fault = Some(Refused::NoSample);
+        }
         outgoing.attempts = 1;
         outgoing.origin = Origin::Test;
         let ended = self.place.sender.send(outgoing).await;
@@ -256,8 +289,30 @@ impl<J: Journal> Worker<J> {
         Ok(())
     }
 
+    /// An event of the endpoint's that the journal still has, for templates that name columns.
+    fn recent(&self) -> Option<Item> {
+        let config = &self.place.config;
+        let oldest = self.journal.oldest();
+        let reader = self.journal.reader(oldest).ok()?;
+        let maker = Maker::new(config.common());
+        let mut reading =
+            Reading::new(reader, maker, config.endpoint.tables.clone(), Start::Snapshot, oldest);
+        let mut window = Window::new(1, 1);
+        for _ in 0..SAMPLE_LOOKS {
+            let more = reading.fill(&mut window, |_| false).ok()?;
+            let taken = window.take(ParcelLimits { events: 1, bytes: usize::MAX });
+            if let Some(item) = taken.and_then(|parcel| parcel.items.into_iter().next()) {
+                return Some(item);
+            }
+            if !more {
+                return None;
+            }
+        }
+        None
+    }
+
     /// An event of a table that there is not.
-    fn sample(&self, job: i64) -> Item {
+    fn sample(&self) -> Item {
         let column = |name: &str, kind: &str| Column { not_null: true, ..Column::new(name, kind) };
         let def = TableDef {
             dialect: Dialect::Postgres,
@@ -284,9 +339,7 @@ impl<J: Journal> Worker<J> {
         if let Ok(shape) = maker.shape(&table) {
             let _ = maker.items(&shape, change, false, &mut items);
         }
-        let mut item = items.pop().expect("an insert of a plain table is one event in every format");
-        item.id = format!("{}:test-{job}", self.place.config.stream).into();
-        item
+        items.pop().expect("an insert of a plain table is one event in every format")
     }
 
     /// Records how an attempt ended.

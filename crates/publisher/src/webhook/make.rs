@@ -6,10 +6,11 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rowbridge_schema::config::{CloudEventsMode, EventFormat, Order, WebhookConfig};
+use rowbridge_schema::config::{CloudEventsMode, EventFormat, Order, Templated, WebhookConfig};
 use rowbridge_schema::event::debezium::{self, ColumnShape, Options};
 use rowbridge_schema::event::shape::{Shape as Columns, ShapeConfig, ShapeError};
-use rowbridge_schema::event::{Event, EventOp, Field, cloudevents, json, xml};
+use rowbridge_schema::event::template::{TemplateError, Visible};
+use rowbridge_schema::event::{Event, EventOp, Field, OwnedEvent, cloudevents, json, xml};
 use rowbridge_schema::expr::{EvalError, ExprError, Input, Row, Sent};
 use rowbridge_schema::wire::{Op, Run};
 use rowbridge_schema::{EndpointName, Position, SourceId, StreamName, TableDef, TableId, TableName};
@@ -42,6 +43,9 @@ pub(crate) enum MakeError {
     /// What the endpoint is to see of the columns does not fit the table as it is now.
     #[error("endpoint.columns do not fit {table}")]
     Columns { table: TableName, source: Box<ShapeError> },
+    /// A template names a column that the table does not have now.
+    #[error("endpoint.{templated} does not fit {table}")]
+    Template { table: TableName, templated: Templated, source: Box<TemplateError> },
     /// A computed column fails for a row.
     #[error("a computed column fails for a row of {table} at {position}")]
     Computed { table: TableName, position: Position, source: EvalError },
@@ -110,6 +114,7 @@ impl Maker {
         common.webhook.operations = vec![EventOp::Insert];
         common.webhook.when = None;
         common.webhook.shape = ShapeConfig::default();
+        common.webhook.request.without_templates();
         Self::new(common)
     }
 
@@ -130,6 +135,13 @@ impl Maker {
         };
         let columns = Columns::compile(&self.common.webhook.shape, &def)
             .map_err(|source| MakeError::Columns { table: table.name.clone(), source: Box::new(source) })?;
+        let batched = self.common.webhook.policy.batch.max_events > 1;
+        let fits = self.common.webhook.request.fits(&Visible::shaped(&def.name, &columns), batched);
+        fits.map_err(|(templated, source)| MakeError::Template {
+            table: table.name.clone(),
+            templated,
+            source: Box::new(source),
+        })?;
         let shape = Arc::new(Shape { name: Arc::new(def.name.clone()), sent, filter, columns, def });
         self.shapes.insert(table.id, Arc::clone(&shape));
         Ok(shape)
@@ -199,6 +211,10 @@ impl Maker {
         };
         let lane = self.lane(shape, change.position, newest);
         let shown_key = shown(&event.key);
+        let request = &self.common.webhook.request;
+        let kept = request.has_templates().then(|| Arc::new(OwnedEvent::of(&event)));
+        let batched = kept.is_some() && self.common.webhook.policy.batch.max_events > 1;
+        let alone = batched && request.render(std::slice::from_ref(&event), true).is_err();
         let mut part = 0;
         self.render(shape, &event, &mut |headers, body| {
             out.push(Item {
@@ -210,9 +226,10 @@ impl Maker {
                 shown_key: shown_key.clone(),
                 committed_at: change.committed_at,
                 barrier: moved || op == EventOp::Truncate,
-                path: None,
                 headers,
                 body: Bytes::from(body),
+                event: kept.clone(),
+                alone,
             });
             part += 1;
         });
@@ -269,7 +286,7 @@ impl Maker {
         let mut body = Vec::with_capacity(512);
         let mut headers = Vec::new();
         match self.common.webhook.format {
-            EventFormat::Json => json::write_event(&mut body, event),
+            EventFormat::Json | EventFormat::Template => json::write_event(&mut body, event),
             EventFormat::CloudEvents(CloudEventsMode::Structured | CloudEventsMode::Batch) => {
                 cloudevents::write_structured(&mut body, event);
             }

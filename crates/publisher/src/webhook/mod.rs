@@ -5,6 +5,7 @@
 //! the same `webhook-id`; what fails for good is set aside as a dead letter, or halts the lane. Nothing is dropped: an
 //! endpoint that is away, paused or disabled has its events held in the journal.
 
+mod alert;
 mod breaker;
 mod cursor;
 mod desk;
@@ -33,6 +34,7 @@ use rowbridge_schema::Position;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use self::alert::AlertLane;
 use self::breaker::Breaker;
 pub use self::cursor::CursorError;
 use self::cursor::{Cursor, EventKey};
@@ -42,7 +44,9 @@ use self::outgoing::{Ended, Outgoing};
 use self::rate::Bucket;
 use self::reading::Reading;
 pub use self::sender::Sender;
-pub use self::settings::{WebhookLaneConfig, WebhookSetupError};
+pub(crate) use self::sender::client_config;
+pub(crate) use self::settings::webhook_tls;
+pub use self::settings::{TlsFileError, WebhookLaneConfig, WebhookSetupError};
 use self::window::{ParcelLimits, Window};
 use crate::deliveries::{Recorder, StoreError};
 use crate::journal::{Journal, JournalError};

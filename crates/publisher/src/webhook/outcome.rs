@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::breaker::Change;
 use super::outgoing::{Ended, Outgoing};
 use super::retry::{self, Next};
+use super::sender::Failure;
 use super::{Done, PROBE_EVERY, WebhookLane};
 use crate::deliveries::{EndpointChange, EventKind, Outcome, StoreError};
 use crate::journal::Journal;
@@ -77,10 +78,14 @@ impl<J: Journal> WebhookLane<J> {
         let now = Instant::now();
         let verdict = judge(&ended, &self.config.webhook().policy.retry_on);
         let seconds = ended.timing.total.as_secs_f64();
-        match self.breaker.ended(verdict == Verdict::Done, now) {
-            Change::None => {}
-            Change::Opened => self.breaker_opened(),
-            Change::Closed => self.breaker_closed(),
+        if matches!(ended.result, Err(Failure::Refused(_))) {
+            self.breaker.withdrawn();
+        } else {
+            match self.breaker.ended(verdict == Verdict::Done, now) {
+                Change::None => {}
+                Change::Opened => self.breaker_opened(),
+                Change::Closed => self.breaker_closed(),
+            }
         }
         match verdict {
             Verdict::Done => {
@@ -202,6 +207,7 @@ impl<J: Journal> WebhookLane<J> {
     /// A person is needed. Only this request goes out, now and then, to see whether it still is.
     fn halt(&mut self, outgoing: Outgoing, reason: String, hint: Option<String>) {
         self.halted = Some(outgoing.number);
+        self.tell(EventKind::Failing, Some(reason.clone()));
         let hint = hint.or_else(|| Some("It is tried again every minute.".to_owned()));
         self.enter(LaneState::Halted { reason, hint });
         self.retries.insert((Instant::now() + PROBE_EVERY, outgoing.number), outgoing);

@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rowbridge_schema::config::{CloudEventsMode, EventFormat};
-use rowbridge_schema::event::{Framing, cloudevents, json, xml};
+use rowbridge_schema::event::{Framing, OwnedEvent, cloudevents, json, xml};
 use rowbridge_schema::signature::batch_id;
 
-use super::sender::Failure;
+use super::sender::{Failure, Refused};
 use super::settings::WebhookLaneConfig;
 use super::window::Parcel;
 use crate::deliveries::{Attempt, NewLetter, Origin, Outcome, Timings};
@@ -29,8 +29,14 @@ pub(crate) struct Outgoing {
     pub(crate) first_at: Option<SystemTime>,
     /// Why it is sent.
     pub(crate) origin: Origin,
-    /// Where it is not what the endpoint's format says now: a dead letter is sent as it was.
+    /// `Content-Type`, where it is not what the endpoint's format says now: a dead letter is sent as it was.
     pub(crate) content_type: Option<String>,
+    /// Path and query, where they come from the events.
+    pub(crate) path: Option<String>,
+    /// Headers that come from the events.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Why it cannot be sent whatever the receiver says.
+    pub(crate) fault: Option<Refused>,
 }
 
 /// A request that has ended.
@@ -49,14 +55,14 @@ pub(crate) fn framing(format: EventFormat, batched: bool) -> Framing {
         _ if !batched => Framing::BARE,
         EventFormat::Xml => xml::BATCH,
         EventFormat::CloudEvents(_) => cloudevents::BATCH,
-        EventFormat::Json | EventFormat::Debezium => json::BATCH,
+        EventFormat::Json | EventFormat::Debezium | EventFormat::Template => json::BATCH,
     }
 }
 
-/// `Content-Type` of a request.
+/// `Content-Type` of events in a format; of a template, that of the plain events behind it.
 pub(crate) fn content_type(format: EventFormat) -> &'static str {
     match format {
-        EventFormat::Json | EventFormat::Debezium => json::CONTENT_TYPE,
+        EventFormat::Json | EventFormat::Debezium | EventFormat::Template => json::CONTENT_TYPE,
         EventFormat::CloudEvents(CloudEventsMode::Structured) => cloudevents::STRUCTURED_CONTENT_TYPE,
         EventFormat::CloudEvents(CloudEventsMode::Binary) => cloudevents::BINARY_CONTENT_TYPE,
         EventFormat::CloudEvents(CloudEventsMode::Batch) => cloudevents::BATCH_CONTENT_TYPE,
@@ -66,29 +72,27 @@ pub(crate) fn content_type(format: EventFormat) -> &'static str {
 
 impl Outgoing {
     pub(crate) fn new(number: u64, parcel: Parcel, config: &WebhookLaneConfig) -> Self {
-        let webhook = config.webhook();
-        // Whoever asked for batches gets them, also of one event.
-        let batched = webhook.policy.batch.max_events > 1;
-        let framing = framing(webhook.format, batched);
+        let batched = config.batched();
+        let framing = framing(config.webhook().format, batched);
         let (id, body): (Arc<str>, Bytes) = match parcel.items.as_slice() {
             [item] if framing == Framing::BARE => (Arc::clone(&item.id), item.body.clone()),
             items => {
-                let mut body = Vec::with_capacity(parcel.bytes() + framing.overhead(items.len()));
-                framing.body(&mut body, items, |out, item| out.extend_from_slice(&item.body));
-                if let ([item], false) = (items, batched) {
-                    let id = Arc::clone(&item.id);
-                    return Self::of(number, parcel, id, body.into());
+                let body = framed(&parcel, framing);
+                match (items, batched) {
+                    ([item], false) => (Arc::clone(&item.id), body),
+                    _ => {
+                        let ids: Vec<&str> = items.iter().map(|item| item.id.as_ref()).collect();
+                        let (stream, endpoint) = (config.stream.as_str(), config.endpoint.name.as_str());
+                        (batch_id(stream, endpoint, "", &ids.join(",")).into(), body)
+                    }
                 }
-                let ids: Vec<&str> = items.iter().map(|item| item.id.as_ref()).collect();
-                let (stream, endpoint) = (config.stream.as_str(), config.endpoint.name.as_str());
-                (batch_id(stream, endpoint, "", &ids.join(",")).into(), body.into())
             }
         };
-        Self::of(number, parcel, id, body)
-    }
-
-    fn of(number: u64, parcel: Parcel, id: Arc<str>, body: Bytes) -> Self {
-        Self {
+        let headers = match parcel.items.as_slice() {
+            [item] => item.headers.clone(),
+            _ => Vec::new(),
+        };
+        let outgoing = Self {
             number,
             parcel,
             id,
@@ -97,7 +101,38 @@ impl Outgoing {
             first_at: None,
             origin: Origin::Stream,
             content_type: None,
+            path: None,
+            headers,
+            fault: None,
+        };
+        outgoing.rendered(config)
+    }
+
+    /// With what templates make of its events.
+    pub(crate) fn rendered(mut self, config: &WebhookLaneConfig) -> Self {
+        let request = &config.webhook().request;
+        let whence = config.whence();
+        let events = self.parcel.items.iter().filter_map(|item| item.event.as_deref());
+        let events: Vec<_> = events.map(|event| event.event(whence)).collect();
+        if events.is_empty() || !request.has_templates() {
+            return self;
         }
+        match request.render(&events, config.batched()) {
+            Ok(rendered) => {
+                drop(events);
+                self.path = rendered.path;
+                self.headers.extend(rendered.headers);
+                if let (Some(body), Some(template)) = (rendered.body, &request.body) {
+                    self.body = body.into();
+                    self.content_type = Some(template.content_type().as_str().to_owned());
+                }
+            }
+            Err((templated, source)) => {
+                drop(events);
+                self.fault = Some(Refused::Template { templated, source });
+            }
+        }
+        self
     }
 
     /// Commit time of its oldest event in microseconds since 1970.
@@ -122,6 +157,14 @@ impl Outgoing {
     ) -> Option<NewLetter> {
         let (first, last) = (self.parcel.items.first()?, self.parcel.items.last()?);
         let single = self.parcel.items.len() == 1;
+        let format = config.webhook().format;
+        // What a template makes of an event may hold secrets of the configuration, and is made again when it is retried.
+        let body = match format {
+            EventFormat::Template => framed(&self.parcel, framing(format, config.batched())),
+            _ => self.body.clone(),
+        };
+        let events: Vec<&OwnedEvent> =
+            self.parcel.items.iter().filter_map(|item| item.event.as_deref()).collect();
         Some(NewLetter {
             endpoint: config.endpoint.name.clone(),
             webhook_id: self.id.to_string(),
@@ -131,9 +174,10 @@ impl Outgoing {
             table: self.table(),
             op: single.then(|| first.op.name().to_owned()),
             key: first.shown_key.as_deref().filter(|_| single).map(str::to_owned),
-            content_type: content_type(config.webhook().format).to_owned(),
+            content_type: content_type(format).to_owned(),
             headers: if single { first.headers.clone() } else { Vec::new() },
-            body: self.body.to_vec(),
+            body: body.to_vec(),
+            source: (!events.is_empty()).then(|| serde_json::json!(events).to_string()),
             class: Some(class.to_owned()),
             reason: reason.to_owned(),
             status,
@@ -142,6 +186,13 @@ impl Outgoing {
             dead_at_ms: millis(SystemTime::now()),
         })
     }
+}
+
+/// The bodies of all events as one.
+fn framed(parcel: &Parcel, framing: Framing) -> Bytes {
+    let mut body = Vec::with_capacity(parcel.bytes() + framing.overhead(parcel.items.len()));
+    framing.body(&mut body, &parcel.items, |out, item| out.extend_from_slice(&item.body));
+    body.into()
 }
 
 impl Ended {

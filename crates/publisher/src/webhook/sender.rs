@@ -3,26 +3,34 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use rowbridge_schema::signature::Signer;
+use rowbridge_schema::config::{EndpointConfig, Templated, WebhookConfig};
+use rowbridge_schema::event::template::RenderError;
+use rowbridge_schema::signature::{HEADER_ID, HEADER_TIMESTAMP, Signer};
 use rowbridge_schema::{Class, Classified};
 
 use super::outgoing::{Ended, Outgoing, content_type};
 use super::settings::{WebhookLaneConfig, WebhookSetupError};
 use crate::deliveries::Origin;
 use crate::http::{
-    AttemptError, Client, ClientConfig, Exchange, HeaderError, PathError, Request, Timing, Tls,
+    AttemptError, Client, ClientConfig, Exchange, FramingHeader, PathError, Proxy, Request, Timing, Tls,
 };
 
 /// Says that an operator has asked for the event again.
 const REPLAY: HeaderName = HeaderName::from_static("rowbridge-replay");
 
 /// What of a row cannot be part of a request.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refused {
+    #[error("endpoint.{templated} cannot be rendered")]
+    Template { templated: Templated, source: RenderError },
+    #[error(
+        "the journal holds no event of this endpoint that its template could be rendered of: change a row, and test again"
+    )]
+    NoSample,
     #[error("the path that was made of the row cannot be sent")]
     Path(#[from] PathError),
     #[error("a header that was made of the row cannot be sent")]
-    Name(#[from] HeaderError),
+    Name(#[from] FramingHeader),
     #[error("a header that was made of the row holds what no header can")]
     Header,
 }
@@ -41,6 +49,7 @@ impl Failure {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Attempt(error) => error.label(),
+            Self::Refused(Refused::Template { .. } | Refused::NoSample) => "template",
             Self::Refused(_) => "request",
         }
     }
@@ -57,6 +66,7 @@ impl Classified for Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Attempt(error) => error.hint(),
+            Self::Refused(Refused::Template { source, .. }) => source.hint(),
             Self::Refused(_) => None,
         }
     }
@@ -71,29 +81,36 @@ pub struct Sender {
     /// Path and query of the endpoint's URL.
     path: String,
     content_type: HeaderValue,
+    /// Those of the configuration that are the same for all events.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Sender {
     /// Makes the client; nothing is connected yet.
     ///
     /// # Errors
-    /// The endpoint's address, certificates or credentials.
+    /// The endpoint's address, certificates or credentials, or a header that cannot be sent.
     pub fn new(config: &WebhookLaneConfig, tls: Option<Tls>) -> Result<Self, WebhookSetupError> {
-        let endpoint = &config.endpoint;
-        let client = Client::new(ClientConfig {
-            allow_networks: endpoint.allow_networks.clone(),
-            tls,
-            concurrency: config.webhook().policy.concurrency,
-            timeout: endpoint.timeout,
-            ..ClientConfig::new(endpoint.name.clone(), endpoint.url.clone())
-        })?;
-        let signer = Signer::standard(endpoint.secrets.clone()).ok();
+        let (endpoint, webhook) = (&config.endpoint, config.webhook());
+        let client = Client::new(client_config(endpoint, webhook, tls))?;
         let mut path = endpoint.url.path().to_owned();
         if let Some(query) = endpoint.url.query() {
             path = format!("{path}?{query}");
         }
-        let content_type = HeaderValue::from_static(content_type(config.webhook().format));
-        Ok(Self { client, signer, path, content_type })
+        let content_type = HeaderValue::from_static(content_type(webhook.format));
+        let mut headers = Vec::new();
+        for (name, value) in
+            webhook.request.headers.iter().filter_map(|(name, value)| Some((name, value.text()?)))
+        {
+            let parsed = name.parse().ok().zip(HeaderValue::from_str(value.trim()).ok());
+            let Some((parsed, mut value)) = parsed else {
+                return Err(WebhookSetupError::Header { name: name.clone() });
+            };
+            // An API key, most likely.
+            value.set_sensitive(true);
+            headers.push((parsed, value));
+        }
+        Ok(Self { client, signer: webhook.request.signer.clone(), path, content_type, headers })
     }
 
     /// Sends once, with a timestamp and a signature of its own.
@@ -111,30 +128,61 @@ impl Sender {
     }
 
     fn request(&self, outgoing: &Outgoing, at: SystemTime) -> Result<Request, Refused> {
-        let path = outgoing.parcel.items.first().and_then(|item| item.path.as_deref()).unwrap_or(&self.path);
+        if let Some(fault) = &outgoing.fault {
+            return Err(fault.clone());
+        }
+        let path = outgoing.path.as_deref().unwrap_or(&self.path);
         let mut request = Request::new(path, outgoing.body.clone())?;
         let content_type = match &outgoing.content_type {
             None => self.content_type.clone(),
             Some(text) => HeaderValue::from_str(text).map_err(|_| Refused::Header)?,
         };
         request.set(CONTENT_TYPE, content_type)?;
-        if let [item] = outgoing.parcel.items.as_slice() {
-            for (name, value) in &item.headers {
-                let name: HeaderName = name.parse().map_err(|_| Refused::Header)?;
-                let value = HeaderValue::from_str(value).map_err(|_| Refused::Header)?;
-                request.set(name, value)?;
-            }
+        for (name, value) in &self.headers {
+            request.set(name.clone(), value.clone())?;
+        }
+        for (name, value) in &outgoing.headers {
+            let name: HeaderName = name.parse().map_err(|_| Refused::Header)?;
+            let value = HeaderValue::from_str(value).map_err(|_| Refused::Header)?;
+            request.set(name, value)?;
         }
         if outgoing.origin == Origin::Replay {
             request.set(REPLAY, HeaderValue::from_static("true"))?;
         }
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if let Some(signer) = &self.signer {
-            for (name, value) in signer.headers(&outgoing.id, seconds, &outgoing.body) {
-                let value = HeaderValue::from_str(&value).map_err(|_| Refused::Header)?;
-                request.set(HeaderName::from_static(name), value)?;
+        let mut set = |name: &'static str, value: &str| {
+            let value = HeaderValue::from_str(value).map_err(|_| Refused::Header)?;
+            request.set(HeaderName::from_static(name), value).map_err(Refused::from)
+        };
+        match &self.signer {
+            Some(signer) => {
+                for (name, value) in signer.headers(&outgoing.id, seconds, &outgoing.body) {
+                    set(name, &value)?;
+                }
+            }
+            // A receiver still tells a repetition by its id.
+            None => {
+                set(HEADER_ID, &outgoing.id)?;
+                set(HEADER_TIMESTAMP, &seconds.to_string())?;
             }
         }
         Ok(request)
+    }
+}
+
+/// What the client of an endpoint is made of.
+pub(crate) fn client_config(
+    endpoint: &EndpointConfig,
+    webhook: &WebhookConfig,
+    tls: Option<Tls>,
+) -> ClientConfig {
+    ClientConfig {
+        allow_networks: endpoint.allow_networks.clone(),
+        tls,
+        proxy: webhook.request.proxy.as_ref().map(Proxy::new),
+        auth: webhook.request.auth.clone(),
+        concurrency: webhook.policy.concurrency,
+        timeout: endpoint.timeout,
+        ..ClientConfig::new(endpoint.name.clone(), endpoint.url.clone())
     }
 }

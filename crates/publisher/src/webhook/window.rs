@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rowbridge_schema::event::EventOp;
+use rowbridge_schema::event::{EventOp, OwnedEvent};
 use rowbridge_schema::{Position, TableName};
 
 use super::cursor::EventKey;
@@ -34,11 +34,14 @@ pub(crate) struct Item {
     /// It belongs to more than its own key: with `order = "key"` everything before it is settled first, and nothing behind
     /// it leaves before it is.
     pub(crate) barrier: bool,
-    /// Path and query, where they come from the row.
-    pub(crate) path: Option<Arc<str>>,
     /// Headers that belong to the event, not to the endpoint.
     pub(crate) headers: Vec<(String, String)>,
+    /// What a template shows in its stead: the plain event.
     pub(crate) body: Bytes,
+    /// What templates are rendered of, where there are any.
+    pub(crate) event: Option<Arc<OwnedEvent>>,
+    /// It cannot be rendered, and would take a batch with it.
+    pub(crate) alone: bool,
 }
 
 /// Events that leave in one request.
@@ -150,7 +153,8 @@ impl Window {
             let mut taken = 0;
             while let Some(item) = queue.front() {
                 let over = parcel.items.len() >= limits.events || bytes + item.body.len() > limits.bytes;
-                if over && !parcel.items.is_empty() {
+                let apart = item.alone || parcel.items.first().is_some_and(|first| first.alone);
+                if (over || apart) && !parcel.items.is_empty() {
                     break;
                 }
                 bytes += item.body.len();
@@ -250,9 +254,10 @@ mod tests {
             shown_key: None,
             committed_at: 0,
             barrier: false,
-            path: None,
             headers: Vec::new(),
             body: Bytes::from_static(b"0123456789"),
+            event: None,
+            alone: false,
         }
     }
 
@@ -296,6 +301,18 @@ mod tests {
         window.settle(&second);
         let third = window.take(ParcelLimits { events: 9, bytes: 1 }).unwrap();
         assert_eq!(places(&third), [6], "one that is larger than the bound goes alone");
+    }
+
+    #[test]
+    fn what_would_spoil_a_batch_goes_alone() {
+        let mut window = Window::new(1 << 20, 1000);
+        (1..=4).for_each(|at| window.push(Item { alone: at == 2, ..item(at, 0) }));
+        let mut seen = Vec::new();
+        while let Some(parcel) = window.take(ParcelLimits { events: 9, bytes: 1 << 20 }) {
+            seen.push(places(&parcel));
+            window.settle(&parcel);
+        }
+        assert_eq!(seen, [vec![1], vec![2], vec![3, 4]]);
     }
 
     #[test]

@@ -165,7 +165,8 @@ async fn shapes(file: &Path, publisher: &PublisherConfig) -> Vec<Finding> {
 
 async fn endpoints(publisher: &PublisherConfig, subscriber: Option<&SubscriberConfig>) -> Vec<Finding> {
     let mut findings = Vec::with_capacity(publisher.endpoints.len());
-    for endpoint in &publisher.endpoints {
+    let alerts = publisher.alerts.iter().map(|alert| &alert.endpoint);
+    for endpoint in publisher.endpoints.iter().chain(alerts) {
         let own = subscriber.is_some_and(|subscriber| is_own(endpoint, subscriber));
         let wait = endpoint.timeout.min(PATIENCE);
         let found = tokio::time::timeout(wait, check_endpoint(publisher, endpoint, own)).await;

@@ -77,6 +77,7 @@ impl Folder {
                 content_type: "application/json".into(),
                 headers: vec![],
                 body: b"{}".to_vec(),
+                source: None,
                 class: None,
                 reason: "answered 422".into(),
                 status: Some(422),

@@ -45,6 +45,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(300);
 /// `endpoint.max_age`: a long weekend.
 pub const MAX_AGE: Duration = Duration::from_secs(72 * 3600);
 
+/// `alert.after`: what recovers within is no news to a person.
+pub const ALERT_AFTER: Duration = Duration::from_secs(60);
+
 /// `endpoint.concurrency`, where the order allows more than one request at a time: enough to hide a receiver's round
 /// trip, few enough not to be taken for an attack.
 pub const CONCURRENCY: usize = 8;

@@ -4,9 +4,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::address::AddressError;
+use super::auth::AuthError;
+use super::proxy::ProxyError;
 use super::server_url::DatabaseUrlError;
 use super::substitute::SubstituteError;
+use crate::event::template::ContentTypeError;
+use crate::header::HeaderNameError;
 use crate::secret::SigningKeyError;
+use crate::signature::SignerError;
 
 /// All errors of one file, in its order, one line each. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +117,36 @@ pub enum Problem {
     /// Not a signing key.
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
+    /// Not what the scheme of `signature` takes.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// Not a header's name, or one of ours.
+    #[error(transparent)]
+    HeaderName(#[from] HeaderNameError),
+    /// One header, written in two ways.
+    #[error("this header stands here twice: letter case counts for nothing (remove one)")]
+    HeaderTwice,
+    /// Not a content type.
+    #[error(transparent)]
+    ContentType(#[from] ContentTypeError),
+    /// Not a proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// Not something that `Authorization` could say.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// Not a template.
+    #[error("{message}")]
+    Template {
+        /// What is wrong, where in the template, and what to write instead.
+        message: String,
+    },
+    /// Tags where there are no events to take values from.
+    #[error("has tags, which only endpoints with another format than \"bridge\" can have (write them out)")]
+    TemplateForBridge,
+    /// Keys of a template.
+    #[error("goes with format = \"template\" only (write that, or remove this)")]
+    ForTemplate,
     /// Not a URL at all.
     #[error("not a URL: {0} (write \"https://host/path\")")]
     Url(#[from] url::ParseError),
@@ -209,6 +244,15 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// What is wrong with a template, with its causes.
+    pub(super) fn template(error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        if let Some(source) = error.source() {
+            message = format!("{message}: {source}");
+        }
+        Self::Template { message }
+    }
+
     /// What is wrong with an expression, and where in its text.
     pub(super) fn expression(text: &str, error: crate::expr::ExprError) -> Self {
         let (line, column) = error.line_column(text);

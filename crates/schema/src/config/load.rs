@@ -7,11 +7,11 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::error::{ConfigErrors, Problem};
-#[cfg(test)]
-use super::load_endpoint;
 use super::reader::{Field, Keys, Reader, Section};
 use super::substitute::{Piece, Sources};
 use super::{AdminConfig, Config, DatabaseUrl, defaults, load_publisher, load_subscriber};
+#[cfg(test)]
+use super::{alert, load_endpoint};
 use crate::pattern::TablePatterns;
 use crate::secret::SigningKey;
 
@@ -23,7 +23,10 @@ const ROOT: Keys = Keys {
         "publisher",
         "source",
         "journal",
+        "attempts",
+        "dead_letters",
         "endpoint",
+        "alert",
         "subscriber",
         "target",
         "receive",
@@ -36,12 +39,15 @@ const ADMIN: Keys = Keys { section: "admin", keys: &["listen"] };
 
 /// Every section, for the test that compares them with the default file.
 #[cfg(test)]
-pub(super) const SECTIONS: [&Keys; 10] = [
+pub(super) const SECTIONS: [&Keys; 13] = [
     &ROOT,
     &load_publisher::PUBLISHER,
     &load_publisher::SOURCE,
     &load_publisher::JOURNAL,
+    &load_publisher::ATTEMPTS,
+    &load_publisher::DEAD_LETTERS,
     &load_endpoint::ENDPOINT,
+    &alert::ALERT,
     &load_subscriber::SUBSCRIBER,
     &load_subscriber::TARGET,
     &load_subscriber::RECEIVE,
@@ -77,7 +83,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
 
     needs(reader, &root, "publisher", "source", "[source]", "say which database to capture");
     needs(reader, &root, "publisher", "endpoint", "[[endpoint]]", "say where changes are sent");
-    for part in ["source", "journal", "endpoint"] {
+    for part in ["source", "journal", "attempts", "dead_letters", "endpoint", "alert"] {
         needs(reader, &root, part, "publisher", "[publisher]", "or remove this section");
     }
     needs(reader, &root, "subscriber", "target", "[target]", "say which database is written");

@@ -1,20 +1,16 @@
 //! `[[endpoint]]`: who gets events, and how the endpoint is reached. What only endpoints other than Rowbridge have is in
 //! `load_webhook`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use url::Url;
-
-use super::address::{AddressError, check_url};
 use super::error::Problem;
 use super::load::{signing_keys, table_patterns};
 use super::load_publisher::STREAM_EXPECTED;
+use super::load_request::{self, Address};
 use super::load_subscriber::networks;
-use super::load_webhook::{self, WEBHOOK_KEYS};
+use super::load_webhook;
 use super::reader::{Field, Keys, Reader, Section};
-use super::{EndpointConfig, Start, defaults};
+use super::{EndpointConfig, EventFormat, Start, defaults};
 use crate::name::EndpointName;
 use crate::pattern::TablePatterns;
 
@@ -44,13 +40,29 @@ pub(super) const ENDPOINT: Keys = Keys {
         "retry_on",
         "max_age",
         "on_permanent_error",
+        "body",
+        "content_type",
+        "headers",
+        "signature",
+        "auth",
+        "client_cert",
+        "client_key",
+        "proxy",
     ],
 };
 
-pub(super) fn endpoints(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<EndpointConfig>> {
+/// What every endpoint has; a bridge has no use for the others.
+const COMMON: [&str; 9] =
+    ["name", "url", "secret", "format", "tables", "allow_networks", "ca", "timeout", "start"];
+
+/// `names` gets those of all endpoints, and where each stands.
+pub(super) fn endpoints(
+    reader: &mut Reader<'_>,
+    field: &Field<'_>,
+    names: &mut Vec<(EndpointName, usize)>,
+) -> Option<Vec<EndpointConfig>> {
     let sections = reader.sections(field, &ENDPOINT);
-    let mut names = Vec::new();
-    let endpoints: Vec<_> = sections.iter().map(|section| endpoint(reader, section, &mut names)).collect();
+    let endpoints: Vec<_> = sections.iter().map(|section| endpoint(reader, section, names)).collect();
     endpoints.into_iter().collect()
 }
 
@@ -68,34 +80,46 @@ fn endpoint(
         None => Some(Vec::new()),
         Some(field) => networks(reader, &field),
     };
-    let url = section
-        .require(reader, "url", "url = \"https://warehouse.internal:9500/in/shop\"")
-        .and_then(|field| endpoint_url(reader, &field, allow_networks.as_deref()));
-    let secrets = section
-        .require(reader, "secret", "secret = \"${WEBHOOK_SECRET}\"")
-        .and_then(|field| signing_keys(reader, &field));
     let format = load_webhook::format(reader, section);
-    if format == Some(None) {
-        for field in WEBHOOK_KEYS.iter().filter_map(|key| section.get(key)) {
-            reader.report(&field, Problem::NotForBridge);
+    let networks = allow_networks.as_deref();
+    let address = section
+        .require(reader, "url", "url = \"https://warehouse.internal:9500/in/shop\"")
+        .and_then(|field| load_request::address(reader, &field, networks, format != Some(None)));
+    let (url, path) = match address {
+        None => (None, None),
+        Some(Address { url, path }) => (Some(url), path),
+    };
+    let (secrets, webhook) = match format {
+        None => {
+            section
+                .get("secret")
+                .filter(|_| section.get("signature").is_none())
+                .and_then(|field| signing_keys(reader, &field));
+            (None, None)
         }
-    }
-    let webhook = match format {
-        None => None,
-        Some(None) => Some(None),
+        Some(None) => {
+            for field in ENDPOINT.keys.iter().filter(|key| !COMMON.contains(key)) {
+                if let Some(field) = section.get(field) {
+                    reader.report(&field, Problem::NotForBridge);
+                }
+            }
+            let secrets = section
+                .require(reader, "secret", "secret = \"${WEBHOOK_SECRET}\"")
+                .and_then(|field| signing_keys(reader, &field));
+            (secrets, Some(None))
+        }
         Some(Some(format)) => {
-            load_webhook::webhook(reader, section, format).map(|webhook| Some(Box::new(webhook)))
+            let webhook = load_webhook::webhook(reader, section, format);
+            let template = format == EventFormat::Template;
+            let request = load_request::request(reader, section, path, networks, template);
+            let webhook = webhook.zip(request).map(|(parts, request)| parts.with(request));
+            (Some(Vec::new()), webhook.map(|webhook| Some(Box::new(webhook))))
         }
     };
     let tables = section
         .get("tables")
         .map_or_else(|| Some(TablePatterns::all()), |field| table_patterns(reader, &field));
-    let ca = match section.get("ca") {
-        None => Some(None),
-        Some(field) => reader
-            .filled_text(&field, "the path of a PEM file", "\"/etc/rowbridge/ca.pem\"")
-            .map(|path| Some(PathBuf::from(path))),
-    };
+    let ca = load_request::pem(reader, section, "ca");
     let timeout = section
         .get("timeout")
         .map_or(Some(defaults::ENDPOINT_TIMEOUT), |field| above_zero(reader, &field, "1ms, better \"30s\""));
@@ -129,19 +153,4 @@ pub(super) fn above_zero(
         reader.report(field, Problem::TooSmall { least });
     }
     Some(duration)
-}
-
-/// `allow_networks` is `None` if it could not be read: http towards a name is then given the benefit of the doubt, as
-/// one mistake should not be reported as two.
-fn endpoint_url(reader: &mut Reader<'_>, field: &Field<'_>, allow_networks: Option<&[IpNet]>) -> Option<Url> {
-    let text = reader.text(field, "a URL", "\"https://warehouse.internal:9500/in/shop\"")?;
-    let url = Url::parse(&text).map_err(|error| reader.report(field, error)).ok()?;
-    match check_url(&url, allow_networks.unwrap_or_default()) {
-        Err(AddressError::HttpsRequired) if allow_networks.is_none() => None,
-        Err(error) => {
-            reader.report(field, error);
-            None
-        }
-        Ok(()) => Some(url),
-    }
 }

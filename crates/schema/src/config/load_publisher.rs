@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use super::error::Problem;
 use super::load::{database, table_patterns};
-use super::load_endpoint;
+use super::load_webhook::never_or;
 use super::reader::{Keys, Reader, Section};
 use super::{
-    ConfirmPolicy, DatabaseUrl, JournalConfig, PublisherConfig, SnapshotMode, SourceConfig, defaults,
+    ConfirmPolicy, DatabaseUrl, JournalConfig, PublisherConfig, RetainConfig, SnapshotMode, SourceConfig,
+    defaults,
 };
+use super::{alert, load_endpoint};
 use crate::name::StreamName;
 
 pub(super) const PUBLISHER: Keys = Keys { section: "publisher", keys: &["stream", "state_dir"] };
@@ -29,6 +31,10 @@ pub(super) const SOURCE: Keys = Keys {
 };
 
 pub(super) const JOURNAL: Keys = Keys { section: "journal", keys: &["max_bytes", "retain", "confirm"] };
+
+pub(super) const ATTEMPTS: Keys = Keys { section: "attempts", keys: &["max_bytes", "retain"] };
+
+pub(super) const DEAD_LETTERS: Keys = Keys { section: "dead_letters", keys: &["max_bytes", "retain"] };
 
 /// PostgreSQL cuts identifiers off at NAMEDATALEN - 1 bytes.
 const SLOT_MAX_LEN: usize = 63;
@@ -64,7 +70,25 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
         }),
         Some(field) => reader.section(&field, &JOURNAL).and_then(|section| journal(reader, &section)),
     };
-    let endpoints = root.get("endpoint").and_then(|field| load_endpoint::endpoints(reader, &field));
+    let attempts = match root.get("attempts") {
+        None => Some(RetainConfig::ATTEMPTS),
+        Some(field) => reader
+            .section(&field, &ATTEMPTS)
+            .and_then(|section| retain(reader, &section, RetainConfig::ATTEMPTS)),
+    };
+    let dead_letters = match root.get("dead_letters") {
+        None => Some(RetainConfig::DEAD_LETTERS),
+        Some(field) => reader
+            .section(&field, &DEAD_LETTERS)
+            .and_then(|section| retain(reader, &section, RetainConfig::DEAD_LETTERS)),
+    };
+    let mut names = Vec::new();
+    let endpoints =
+        root.get("endpoint").and_then(|field| load_endpoint::endpoints(reader, &field, &mut names));
+    let alerts = match root.get("alert") {
+        None => Some(Vec::new()),
+        Some(field) => alert::alerts(reader, &field, names),
+    };
     publisher?;
     let config = || {
         Some(PublisherConfig {
@@ -72,10 +96,29 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
             state_dir: state_dir?,
             source: source?,
             journal: journal?,
+            attempts: attempts?,
+            dead_letters: dead_letters?,
             endpoints: endpoints?,
+            alerts: alerts?,
         })
     };
     Some(config())
+}
+
+/// `"never"` is the only way to keep something for ever.
+fn retain(reader: &mut Reader<'_>, section: &Section<'_>, usual: RetainConfig) -> Option<RetainConfig> {
+    let max_bytes = section.get("max_bytes").map_or(Some(usual.max_bytes), |field| {
+        let bytes = reader.bytes(&field)?;
+        if bytes < RetainConfig::MIN_BYTES {
+            reader.report(&field, Problem::TooSmall { least: "1 MiB" });
+        }
+        Some(bytes)
+    });
+    let retain = match section.get("retain") {
+        None => Some(usual.retain),
+        Some(field) => never_or(reader, &field),
+    };
+    Some(RetainConfig { max_bytes: max_bytes?, retain: retain? })
 }
 
 fn source(

@@ -7,30 +7,15 @@ use toml::de::DeValue;
 use super::error::Problem;
 use super::load_endpoint::above_zero;
 use super::reader::{Field, Keys, Reader, Section};
+use super::request::RequestConfig;
 use super::webhook::{
     Batch, CloudEventsMode, EventFormat, Lines, OnPermanentError, Order, Rate, RetrySchedule, WebhookConfig,
     WebhookPolicy,
 };
 use super::{defaults, load_columns};
 use crate::event::EventOp;
+use crate::event::shape::ShapeConfig;
 use crate::expr::{Program, Purpose, Scope};
-
-/// What a bridge has no use for.
-pub(super) const WEBHOOK_KEYS: &[&str] = &[
-    "mode",
-    "operations",
-    "when",
-    "keep",
-    "columns",
-    "batch",
-    "order",
-    "concurrency",
-    "rate",
-    "retry",
-    "retry_on",
-    "max_age",
-    "on_permanent_error",
-];
 
 const BATCH: Keys = Keys { section: "endpoint.batch", keys: &["max_events", "max_bytes", "max_wait"] };
 const RETRY: Keys = Keys { section: "endpoint.retry", keys: &["first", "max"] };
@@ -45,8 +30,9 @@ pub(super) fn format(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<O
         ("cloudevents", Some(structured)),
         ("debezium", Some(EventFormat::Debezium)),
         ("xml", Some(EventFormat::Xml)),
+        ("template", Some(EventFormat::Template)),
     ];
-    const EXPECTED: &str = "\"bridge\", \"json\", \"cloudevents\", \"debezium\" or \"xml\"";
+    const EXPECTED: &str = "\"bridge\", \"json\", \"cloudevents\", \"debezium\", \"xml\" or \"template\"";
     let format = reader.choice(&field, EXPECTED, &choices, "bridge is for a Rowbridge subscriber")?;
     let Some(field) = section.get("mode") else { return Some(format) };
     match format {
@@ -69,11 +55,24 @@ pub(super) fn format(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<O
     }
 }
 
-pub(super) fn webhook(
-    reader: &mut Reader<'_>,
-    section: &Section<'_>,
+/// What is known of an endpoint without the look of its requests.
+pub(super) struct Parts {
     format: EventFormat,
-) -> Option<WebhookConfig> {
+    operations: Vec<EventOp>,
+    when: Option<Program>,
+    shape: ShapeConfig,
+    policy: WebhookPolicy,
+    lines: Lines,
+}
+
+impl Parts {
+    pub(super) fn with(self, request: RequestConfig) -> WebhookConfig {
+        let Self { format, operations, when, shape, policy, lines } = self;
+        WebhookConfig { format, operations, when, shape, policy, request, lines }
+    }
+}
+
+pub(super) fn webhook(reader: &mut Reader<'_>, section: &Section<'_>, format: EventFormat) -> Option<Parts> {
     let operations = match section.get("operations") {
         None => {
             Some(vec![EventOp::Insert, EventOp::Update, EventOp::Delete, EventOp::Truncate, EventOp::Read])
@@ -91,15 +90,9 @@ pub(super) fn webhook(
         0 => line("keep"),
         columns => columns,
     };
-    let lines = Lines { when: line("when"), columns };
-    Some(WebhookConfig {
-        format,
-        operations: operations?,
-        when: when?,
-        shape: shape?,
-        policy: policy?,
-        lines,
-    })
+    let lines =
+        Lines { when: line("when"), columns, url: line("url"), headers: line("headers"), body: line("body") };
+    Some(Parts { format, operations: operations?, when: when?, shape: shape?, policy: policy?, lines })
 }
 
 /// What can be known of a condition without knowing the tables: their columns are compared by `check` and at the start.
@@ -238,7 +231,7 @@ fn rate(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Rate> {
 }
 
 /// `{ first = "200ms", max = "5m" }`, or a list of waits.
-fn retry(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<RetrySchedule> {
+pub(super) fn retry(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<RetrySchedule> {
     match field.value {
         DeValue::Table(_) => {
             let section = reader.section(field, &RETRY)?;
@@ -285,7 +278,7 @@ fn statuses(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<u16>> {
 }
 
 /// A duration, or `"never"`.
-fn never_or(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Duration>> {
+pub(super) fn never_or(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Option<Duration>> {
     if matches!(field.value, DeValue::String(text) if text == "never") {
         return Some(None);
     }

@@ -2,6 +2,8 @@
 //! [`Config`] or into all of its errors at once.
 
 pub mod address;
+mod alert;
+mod auth;
 pub mod bytes;
 pub mod defaults;
 pub mod duration;
@@ -10,12 +12,14 @@ mod load;
 mod load_columns;
 mod load_endpoint;
 mod load_publisher;
+mod load_request;
 mod load_subscriber;
 mod load_webhook;
+mod proxy;
 mod reader;
+mod request;
 pub mod server_url;
 mod substitute;
-mod suggest;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -33,8 +37,12 @@ use crate::secret::{Secret, SigningKey};
 use crate::types::Form;
 
 pub use address::AddressError;
+pub use alert::{ALERT_KINDS, AlertConfig};
+pub use auth::{Auth, AuthError, AuthMethod, ClientCredentials};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use load::load;
+pub use proxy::{ProxyError, ProxyUrl};
+pub use request::{IdentityFiles, Rendered, RequestConfig, Templated};
 pub use server_url::DatabaseUrlError;
 pub use substitute::SubstituteError;
 pub use webhook::{
@@ -69,8 +77,14 @@ pub struct PublisherConfig {
     pub source: SourceConfig,
     /// The journal's bounds.
     pub journal: JournalConfig,
+    /// `[attempts]`: how much is kept of what was sent to endpoints that are not Rowbridge.
+    pub attempts: RetainConfig,
+    /// `[dead_letters]`: how much is kept of what could not be sent.
+    pub dead_letters: RetainConfig,
     /// Receivers, at least one, names unique.
     pub endpoints: Vec<EndpointConfig>,
+    /// Who is told how endpoints are doing; names differ from those of endpoints.
+    pub alerts: Vec<AlertConfig>,
 }
 
 /// Which database, by which driver.
@@ -179,6 +193,25 @@ pub struct JournalConfig {
     pub confirm: ConfirmPolicy,
 }
 
+/// `[attempts]`, `[dead_letters]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetainConfig {
+    /// Most bytes of the file.
+    pub max_bytes: u64,
+    /// How long; `None`: for ever.
+    pub retain: Option<Duration>,
+}
+
+impl RetainConfig {
+    /// Least of `max_bytes`: some thousand attempts.
+    pub(super) const MIN_BYTES: u64 = 1 << 20;
+    /// Of attempts: a week, of a receiver that takes a hundred events a second some days.
+    pub const ATTEMPTS: Self =
+        Self { max_bytes: 256 << 20, retain: Some(Duration::from_secs(7 * 24 * 60 * 60)) };
+    /// Of dead letters: until somebody looks after them. When there is no room, endpoints wait.
+    pub const DEAD_LETTERS: Self = Self { max_bytes: 1 << 30, retain: None };
+}
+
 /// Where a new endpoint begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -193,9 +226,9 @@ pub enum Start {
 pub struct EndpointConfig {
     /// Names the lane.
     pub name: EndpointName,
-    /// Where to POST.
+    /// Where to POST. Of a path that is a template only scheme, host and port.
     pub url: Url,
-    /// Signing keys, the newest first; two while rotating.
+    /// Signing keys of a bridge, the newest first; two while rotating. Others have a [`RequestConfig::signer`].
     pub secrets: Vec<SigningKey>,
     /// Which of the captured tables; all if left out.
     pub tables: TablePatterns,

@@ -13,7 +13,7 @@ use super::bytes::parse_bytes;
 use super::duration::parse_duration;
 use super::error::{ConfigError, ConfigErrors, Found, Problem};
 use super::substitute::{Piece, Sources, substitute};
-use super::suggest::nearest;
+use crate::suggest::nearest;
 
 /// What may stand in a section. The only list of keys: unknown ones are refused by it, and the test of the default file
 /// reads it.
@@ -138,7 +138,10 @@ impl<'a> Reader<'a> {
         for key in table.keys() {
             let name = key.get_ref().as_ref();
             if !keys.keys.contains(&name) {
-                let problem = Problem::UnknownKey { suggestion: nearest(name, keys.keys), known: keys.keys };
+                let problem = Problem::UnknownKey {
+                    suggestion: nearest(name, keys.keys.iter().copied()),
+                    known: keys.keys,
+                };
                 self.push(key.span().start, section.path(&quoted_key(name)), problem);
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::defaults;
+use super::request::{RequestConfig, Templated};
 use crate::event::EventOp;
 use crate::event::shape::ShapeConfig;
 use crate::expr::Program;
@@ -18,6 +19,8 @@ pub enum EventFormat {
     Debezium,
     /// One XML element.
     Xml,
+    /// The operator's own text.
+    Template,
 }
 
 impl EventFormat {
@@ -29,6 +32,7 @@ impl EventFormat {
             Self::CloudEvents(_) => "cloudevents",
             Self::Debezium => "debezium",
             Self::Xml => "xml",
+            Self::Template => "template",
         }
     }
 }
@@ -147,7 +151,9 @@ pub struct WebhookConfig {
     pub shape: ShapeConfig,
     /// How they are delivered.
     pub policy: WebhookPolicy,
-    /// Lines of the file where `when` and the columns stand, for errors about tables that are known later.
+    /// What their requests look like.
+    pub request: RequestConfig,
+    /// Lines of the file where `when`, columns and templates stand, for errors about tables that are known later.
     pub lines: Lines,
 }
 
@@ -158,4 +164,22 @@ pub struct Lines {
     pub when: usize,
     /// `columns`, or `keep` where there are none.
     pub columns: usize,
+    /// `url`
+    pub url: usize,
+    /// `headers`
+    pub headers: usize,
+    /// `body`
+    pub body: usize,
+}
+
+impl Lines {
+    /// Where a template stands.
+    #[must_use]
+    pub fn of(&self, templated: &Templated) -> usize {
+        match templated {
+            Templated::Url => self.url,
+            Templated::Header(_) => self.headers,
+            Templated::Body => self.body,
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod instant;
 pub mod json;
 pub mod json_schema;
 pub mod natural;
+mod owned;
 pub mod shape;
 pub mod template;
 #[cfg(test)]
@@ -19,6 +20,9 @@ pub mod xml;
 pub mod xml_schema;
 
 pub use framing::Framing;
+pub use owned::{OwnedEvent, Whence};
+
+use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
 use crate::name::{EndpointName, SourceId, StreamName};
@@ -27,7 +31,8 @@ use crate::table::{Dialect, TableName};
 use crate::types::ColumnType;
 
 /// What happened to a row, a table, or nothing but the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventOp {
     /// A row is new, or entered the endpoint's filter.
     Insert,
@@ -114,4 +119,14 @@ pub struct Event<'a> {
     /// Names of the columns whose values differ between `before` and `after`; `None` where the old row is not known in
     /// full.
     pub changed: Option<Vec<&'a str>>,
+}
+
+impl Event<'_> {
+    /// The commit time as `2026-01-02T03:04:05.678901Z`.
+    #[must_use]
+    pub fn commit_time(&self) -> String {
+        let mut text = Vec::with_capacity(27);
+        instant::push(&mut text, self.committed_at);
+        String::from_utf8(text).unwrap_or_default()
+    }
 }

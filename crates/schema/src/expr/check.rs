@@ -7,10 +7,10 @@ use super::bound::{Coercion, Node, NodeKind, Reading, RowName, Variable};
 use super::compare::{Fix, align};
 use super::error::{ExprError, Problem, Span};
 use super::number::{MAX_EXPONENT, Number};
-use super::suggest::nearest;
 use super::value::{Type, Value};
 use super::{Purpose, Scope};
 use crate::sqlite_type::natural_class;
+use crate::suggest::nearest;
 use crate::table::{Column, Dialect, TableDef};
 use crate::types::{Affinity, ColumnType, Kind};
 

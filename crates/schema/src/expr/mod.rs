@@ -29,7 +29,6 @@ mod input;
 mod json;
 mod number;
 mod parse;
-pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
 mod time;

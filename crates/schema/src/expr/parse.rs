@@ -5,8 +5,8 @@ use super::ast::{Comparison, Expr, ExprKind, level};
 use super::error::{ExprError, Problem, Span};
 use super::function::{Function, SIGNATURES, Signature, instead};
 use super::number::Operation;
-use super::suggest::nearest;
 use super::token::{Kind, Token, tokens};
+use crate::suggest::nearest;
 
 /// Reads a whole program.
 pub(super) fn parse(text: &str) -> Result<Expr, ExprError> {

@@ -1,10 +1,12 @@
 //! Types by what they hold.
 
+use serde::{Deserialize, Serialize};
+
 use super::{parse_mysql, parse_postgres, parse_sqlite};
 use crate::table::{Column, Dialect, TableDef, TypeDefinition};
 
 /// How much a text or byte string may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
     /// No limit that a delivery could reach.
     None,
@@ -15,7 +17,7 @@ pub enum Limit {
 }
 
 /// Which characters a text column can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Charset {
     /// All of Unicode.
     Utf8,
@@ -30,7 +32,7 @@ pub enum Charset {
 }
 
 /// SQLite's column affinity (<https://sqlite.org/datatype3.html>, section 3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Affinity {
     /// `INT` in the name.
     Integer,
@@ -45,7 +47,7 @@ pub enum Affinity {
 }
 
 /// What a column holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// PostgreSQL `boolean`: `t`, `f`.
     Bool,
@@ -149,7 +151,7 @@ pub enum Kind {
 }
 
 /// A column's type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnType {
     /// Whose.
     pub dialect: Dialect,

@@ -112,7 +112,7 @@ async fn a_lower_bound_gives_the_disk_its_room_back() {
 async fn what_is_old_leaves() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits {
-        attempts_retain: Duration::from_secs(60),
+        attempts_retain: Some(Duration::from_secs(60)),
         letters_retain: Some(Duration::from_secs(120)),
         ..Limits::default()
     };

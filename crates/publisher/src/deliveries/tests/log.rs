@@ -7,7 +7,7 @@ use super::{attempt, name};
 
 async fn recorded(attempts: Vec<super::Attempt>) -> (tempfile::TempDir, Recorder) {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { attempts_retain: std::time::Duration::from_secs(1 << 40), ..Limits::default() };
+    let limits = Limits { attempts_retain: None, ..Limits::default() };
     let recorder = Recorder::open(dir.path(), limits).unwrap();
     for attempt in attempts {
         recorder.attempt(attempt);

@@ -54,6 +54,7 @@ pub(super) fn letter(endpoint: &str, number: u64, body: &[u8]) -> NewLetter {
         content_type: "application/json".into(),
         headers: vec![("x-shop".into(), "1".into())],
         body: body.to_vec(),
+        source: None,
         class: Some("status_4xx".into()),
         reason: "answered 422 Unprocessable Entity".into(),
         status: Some(422),

@@ -31,7 +31,7 @@ async fn tunnel(target: SocketAddr, log: &Log) -> SocketAddr {
 }
 
 fn through(url: &str, proxy: &str) -> ClientConfig {
-    ClientConfig { proxy: Some(Proxy::parse(&Secret::new(proxy)).unwrap()), ..config(url) }
+    ClientConfig { proxy: Some(Proxy::new(&ProxyUrl::parse(&Secret::new(proxy)).unwrap())), ..config(url) }
 }
 
 #[tokio::test]

@@ -117,6 +117,8 @@ fn the_default_file_shows_the_defaults() {
     let webhook = endpoints[1].webhook.as_ref().unwrap();
     let shown = WebhookPolicy { rate: webhook.policy.rate, ..WebhookPolicy::default() };
     assert_eq!(webhook.policy, shown, "the example shows the defaults");
+    let chat = endpoints[2].webhook.as_ref().unwrap();
+    assert!(chat.request.signer.is_none() && chat.request.body.is_some() && chat.request.path.is_some());
     assert_eq!((endpoints[0].start, endpoints[1].start), (Start::Snapshot, Start::Now));
     assert_eq!(config.admin.unwrap().listen.port(), 9400);
     assert_eq!(config.subscriber.unwrap().maps.len(), 1);

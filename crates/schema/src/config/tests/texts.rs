@@ -247,8 +247,7 @@ fn a_file_is_not_copied_into_itself() {
 
 #[test]
 fn keys_that_do_not_work_yet_are_unknown() {
-    let lines = ["body = \"a\"", "headers = {}", "auth = \"a\"", "proxy = \"a\"", "snapshot = \"initial\""];
-    for line in lines {
+    for line in ["compress = true", "snapshot = \"initial\""] {
         let error = error_of("endpoint", line);
         assert!(error.contains(": unknown key ("), "{error}");
     }
@@ -263,10 +262,123 @@ fn a_bridge_has_no_use_for_what_other_endpoints_have() {
         "order = \"key\"",
         "rate = \"1/s\"",
         "max_age = \"1h\"",
+        "body = \"a\"",
+        "headers = {}",
+        "auth = \"a\"",
+        "signature = \"none\"",
+        "client_cert = \"a\"",
+        "proxy = \"a\"",
     ] {
         let error = error_of("endpoint", line);
         assert!(error.ends_with("has no effect with format = \"bridge\" (remove it)"), "{error}");
     }
+}
+
+/// The errors of an endpoint of its own with these lines, without their places.
+fn told_of(header: &str, lines: &str) -> Vec<String> {
+    let file = with("nothing", "");
+    let url = if lines.contains("url = ") { "" } else { "url = \"https://a.example/\"\n" };
+    match read(&format!("{file}[[{header}]]\nname = \"x\"\n{url}{lines}\n")) {
+        Ok(_) => Vec::new(),
+        Err(text) => {
+            text.lines().map(|line| line.splitn(4, ':').nth(3).unwrap().trim_start().to_owned()).collect()
+        }
+    }
+}
+
+#[test]
+fn requests_are_checked_where_they_are_written() {
+    let told = |lines: &str| told_of("endpoint", &format!("signature = \"none\"\n{lines}"));
+    assert_eq!(told("format = \"json\""), [""; 0]);
+    let template = |rest: &str| told(&format!("format = \"template\"\n{rest}"));
+    assert_eq!(template("body = '{{ after.id }}'"), [""; 0]);
+    assert_eq!(
+        template(""),
+        ["endpoint.body: missing (write body = '{\"text\": \"Order {{ after.id }}\"}')"]
+    );
+    assert_eq!(
+        template("body = '{{ aftr.id }}'"),
+        ["endpoint.body: there is no aftr (did you mean after?) at line 1, column 4 of the template"]
+    );
+    assert_eq!(
+        template("content_type = \"json\"\nbody = ''"),
+        ["endpoint.content_type: not a content type; write one such as application/json"]
+    );
+    let json = |rest: &str| told(&format!("format = \"json\"\n{rest}"));
+    for (lines, expected) in [
+        ("body = ''", "endpoint.body: goes with format = \"template\" only (write that, or remove this)"),
+        (
+            "url = \"https://{{ after.id }}.example/\"",
+            "endpoint.url: scheme, host and port of a URL cannot be templated; write them out",
+        ),
+        (
+            "headers = { \"Content-Length\" = \"1\" }",
+            "endpoint.headers.Content-Length: this header frames the request and is written by Rowbridge alone: remove it",
+        ),
+        (
+            "headers = { X-A = \"1\", x-a = \"2\" }",
+            "endpoint.headers.x-a: this header stands here twice: letter case counts for nothing (remove one)",
+        ),
+        (
+            "headers = { Authorization = \"1\" }\nauth = { bearer = \"t\" }",
+            "endpoint.headers.Authorization: does not go with auth (remove one of them)",
+        ),
+        (
+            "auth = { user = \"a:b\", password = \"hunter2\" }",
+            "endpoint.auth: the user of basic authentication contains a colon or a control character",
+        ),
+        ("auth = { user = \"a\" }", "endpoint.auth.password: missing (write password = \"${PASSWORD}\")"),
+        (
+            "client_cert = \"/a.pem\"",
+            "endpoint.client_cert: needs client_key as well (a certificate and its key go together)",
+        ),
+        (
+            "proxy = \"socks5://u:hunter2@p:1\"",
+            "endpoint.proxy: a proxy's URL begins with http:// or https://",
+        ),
+        (
+            "secret = \"x\"",
+            "endpoint.secret: does not go with signature = \"none\" (remove the secret, or say how it signs)",
+        ),
+    ] {
+        assert_eq!(json(lines), [expected], "{lines}");
+    }
+    assert_eq!(
+        told_of("endpoint", "format = \"json\"\nsignature = \"github\"\nsecret = [\"a\", \"b\"]"),
+        [
+            "endpoint.secret: GitHub's scheme holds one signature, so that its secret cannot be a list: write the one that signs"
+        ]
+    );
+    assert_eq!(
+        told_of(
+            "endpoint",
+            &format!("url = \"https://a.example/{{{{ after.id }}}}\"\nsecret = \"{SECRET}\"")
+        ),
+        [
+            "endpoint.url: has tags, which only endpoints with another format than \"bridge\" can have (write them out)"
+        ]
+    );
+}
+
+#[test]
+fn alerts_are_checked_like_endpoints() {
+    let told = |lines: &str| told_of("alert", &format!("signature = \"none\"\n{lines}"));
+    assert_eq!(told("on = [\"failing\"]\nafter = \"0s\""), [""; 0]);
+    assert_eq!(
+        told("format = \"template\"\nbody = '{{ after.endpont }}'"),
+        [
+            "alert.body: no column endpont in rowbridge.alert; nearest: endpoint at line 1, column 4 of the template"
+        ]
+    );
+    assert_eq!(told("on = []"), ["alert.on: is an empty list (leave it out to be told of all)"]);
+    assert!(told("on = [\"dead\"]")[0].starts_with("alert.on: expected \"failing\", \"recovered\""));
+    let twice = told_of(
+        "alert",
+        "signature = \"none\"\n[[alert]]\nname = \"copy\"\nurl = \"https://a.example\"\nsignature = \"none\"",
+    );
+    assert_eq!(twice, ["alert.name: the same as in line 10 (attempts are recorded under the name)"]);
+    let file = with("attempts", "") + "[attempts]\nmax_bytes = \"1 KiB\"\nretain = \"never\"\n";
+    assert!(errors(&file).ends_with("attempts.max_bytes: is too small (at least 1 MiB)"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::rule::Compiled;
 use super::{Action, ColumnRule, Made, Shape, ShapeConfig, ShapeError, Shaped};
 use crate::expr::Purpose;
-use crate::expr::suggest::nearest;
+use crate::suggest::nearest;
 use crate::table::TableDef;
 use crate::types::ColumnType;
 

@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::check::{Visible, check};
+use super::check::{Visible, check, fits};
 use super::content::{ContentType, Escaping};
 use super::engine::Template;
 use super::error::{RenderError, TemplateError};
@@ -38,6 +38,14 @@ impl BodyTemplate {
     /// The first that does not.
     pub fn check(&self, tables: &[Visible<'_>], batch: bool) -> Result<(), TemplateError> {
         check(self.template.uses(), tables, batch)
+    }
+
+    /// As [`Self::check`] for one table of several: what stands behind a condition may be meant for another.
+    ///
+    /// # Errors
+    /// The first column that the table lacks.
+    pub fn fits(&self, table: &Visible<'_>, batch: bool) -> Result<(), TemplateError> {
+        fits(self.template.uses(), table, batch)
     }
 
     /// The body for one event; `events` is a list of it alone.

@@ -4,7 +4,7 @@ use super::error::{Problem, TemplateError};
 use super::read::{Lookup, Uses};
 use super::scope::{COMMON, RowName};
 use crate::event::shape::Shape;
-use crate::expr::suggest::nearest;
+use crate::suggest::nearest;
 use crate::table::{TableDef, TableName};
 
 /// What an endpoint sees of a table.
@@ -45,16 +45,30 @@ impl<'a> Visible<'a> {
     }
 }
 
+/// Whether a single table has the columns that are named without a condition; others may be meant for other tables.
+pub(super) fn fits(uses: &Uses, table: &Visible<'_>, batch: bool) -> Result<(), TemplateError> {
+    check_those(uses, std::slice::from_ref(table), batch, |lookup| !lookup.guarded)
+}
+
 /// Every column must exist in every table whose events come; one that stands behind a condition or has a default, in at
 /// least one of them. In a batch, the members of a single event have no value.
 pub(super) fn check(uses: &Uses, tables: &[Visible<'_>], batch: bool) -> Result<(), TemplateError> {
+    check_those(uses, tables, batch, |_| true)
+}
+
+fn check_those(
+    uses: &Uses,
+    tables: &[Visible<'_>],
+    batch: bool,
+    those: impl Fn(&Lookup) -> bool,
+) -> Result<(), TemplateError> {
     if batch {
         let of_one = uses.outer.iter().filter(|(name, _)| !COMMON.contains(name));
         if let Some((name, place)) = of_one.min_by_key(|(_, place)| **place) {
             return Err(TemplateError { place: *place, problem: Problem::Batched { name } });
         }
     }
-    for lookup in &uses.lookups {
+    for lookup in uses.lookups.iter().filter(|lookup| those(lookup)) {
         let lacks = |table: &&Visible<'_>| !table.names(lookup).contains(&lookup.column.as_str());
         let lacking: Vec<_> = tables.iter().filter(lacks).collect();
         let Some(first) = lacking.first() else { continue };

@@ -1,6 +1,6 @@
 //! Header values.
 
-use super::check::{Visible, check};
+use super::check::{Visible, check, fits};
 use super::engine::Template;
 use super::error::{RenderError, TemplateError};
 use super::escape::{Escaper, header_literal};
@@ -30,6 +30,20 @@ impl HeaderTemplate {
     /// The first that does not.
     pub fn check(&self, tables: &[Visible<'_>], batch: bool) -> Result<(), TemplateError> {
         check(self.0.uses(), tables, batch)
+    }
+
+    /// As [`Self::check`] for one table of several: what stands behind a condition may be meant for another.
+    ///
+    /// # Errors
+    /// The first column that the table lacks.
+    pub fn fits(&self, table: &Visible<'_>, batch: bool) -> Result<(), TemplateError> {
+        fits(self.0.uses(), table, batch)
+    }
+
+    /// The value, where it is the same for all events.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        self.is_static().then(|| self.0.render(&[], true).unwrap_or_default())
     }
 
     /// Whether it is the same for all events.

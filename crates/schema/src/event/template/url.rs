@@ -2,7 +2,7 @@
 
 use ::url::Url;
 
-use super::check::{Visible, check};
+use super::check::{Visible, check, fits};
 use super::engine::Template;
 use super::error::{Place, Problem, RenderError, TemplateError};
 use super::escape::{Escaper, url_literal};
@@ -53,6 +53,14 @@ impl PathTemplate {
     /// The first that does not.
     pub fn check(&self, tables: &[Visible<'_>], batch: bool) -> Result<(), TemplateError> {
         check(self.0.uses(), tables, batch)
+    }
+
+    /// As [`Self::check`] for one table of several: what stands behind a condition may be meant for another.
+    ///
+    /// # Errors
+    /// The first column that the table lacks.
+    pub fn fits(&self, table: &Visible<'_>, batch: bool) -> Result<(), TemplateError> {
+        fits(self.0.uses(), table, batch)
     }
 
     /// Whether it is the same for all events.
@@ -121,6 +129,12 @@ impl EndpointUrl {
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Both of its parts.
+    #[must_use]
+    pub fn into_parts(self) -> (Url, PathTemplate) {
+        (self.base, self.path)
     }
 
     /// Path and query.

@@ -12,7 +12,7 @@ use minijinja::syntax::SyntaxConfig;
 use super::engine::MARK;
 use super::error::{Place, Problem, TemplateError};
 use super::scope::{EVENT, EVENTS, RowName, What};
-use crate::expr::suggest::nearest;
+use crate::suggest::nearest;
 
 /// Longest template in bytes.
 pub const MAX_BYTES: usize = 32 * 1024;

@@ -1,14 +1,12 @@
-//! "Did you mean": the known key that a typo most likely meant.
+//! "Did you mean": the known name that a typo most likely meant.
 
-/// The nearest of `known`, if near enough that it helps more than the whole list: a third of its letters may differ.
-pub(super) fn nearest(typo: &str, known: &'static [&'static str]) -> Option<&'static str> {
-    // A long key is no typo of a short one, and the distance costs the product of both lengths.
-    if typo.len() > 64 {
-        return None;
-    }
-    let near = known.iter().map(|&key| (distance(typo, key), key));
-    let (distance, key) = near.min_by_key(|&(distance, _)| distance)?;
-    (distance <= (key.len() / 3).max(1)).then_some(key)
+/// The nearest of `known`, if at most a third of its letters differ; letter case counts for nothing.
+pub(crate) fn nearest<'a>(typo: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // A long name is no typo of a short one, and the distance costs the product of both lengths.
+    let near = known.into_iter().filter(|name| name.len() <= 64 && typo.len() <= 64);
+    let near = near.map(|name| (distance(&typo.to_lowercase(), &name.to_lowercase()), name));
+    let (distance, name) = near.min_by_key(|&(distance, _)| distance)?;
+    (distance <= (name.len() / 3).max(1)).then_some(name)
 }
 
 /// Letters to insert, remove, replace, or swap with their neighbour (optimal string alignment).
@@ -47,8 +45,8 @@ mod tests {
             ("retry", None),
             ("", None),
         ] {
-            assert_eq!(nearest(typo, KNOWN), key, "{typo}");
+            assert_eq!(nearest(typo, KNOWN.iter().copied()), key, "{typo}");
         }
-        assert_eq!(nearest("x", &[]), None);
+        assert_eq!(nearest("x", []), None);
     }
 }
