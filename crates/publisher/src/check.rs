@@ -7,6 +7,7 @@ use rowbridge_schema::event::shape::Shape;
 use rowbridge_schema::expr::Purpose;
 use rowbridge_schema::{Classified, TableDef, tls};
 
+use crate::capture::OldRows;
 use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
@@ -73,6 +74,7 @@ pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
                 path: path.clone(),
                 tables: source.tables.clone(),
                 max_log_rows: source.max_log_rows,
+                old_rows: OldRows::default(),
             };
             match tokio::task::block_in_place(|| file.check()) {
                 Ok(items) => {
