@@ -1,5 +1,7 @@
 //! `rowbridge check` and `rowbridge teardown` for a publishing end.
 
+mod old_rows;
+
 use std::sync::Arc;
 
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig};
@@ -14,6 +16,8 @@ use crate::capture::sqlite::{self, SqliteError};
 use crate::http::{Client, ClientConfig, Tls};
 use crate::lane;
 use crate::source::connector;
+
+pub use old_rows::check_old_rows;
 
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,6 @@
 //! Endpoints that are not Rowbridge: what they get, in which order, and what becomes of it when they fail.
 
+mod asked;
 mod faults;
 mod old_rows;
 mod operate;

@@ -126,6 +126,11 @@ pub fn teardown(path: &Path, list_only: bool) -> Result<Vec<String>, SqliteError
     install::teardown(&mut install::open(path)?, list_only)
 }
 
+/// Rows of the change log that an entry of so many values takes.
+pub(crate) fn rows_per_update(values: usize) -> usize {
+    values.div_ceil(trigger::WIDTH)
+}
+
 fn canonical(path: &Path) -> Result<PathBuf, SqliteError> {
     path.canonicalize().map_err(|_| SqliteError::Open {
         path: path.to_owned(),
