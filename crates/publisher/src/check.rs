@@ -1,5 +1,7 @@
 //! `rowbridge check` and `rowbridge teardown` for a publishing end.
 
+mod old_rows;
+
 use std::sync::Arc;
 
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SourceConfig, WebhookConfig};
@@ -8,6 +10,7 @@ use rowbridge_schema::event::template::Visible;
 use rowbridge_schema::expr::Purpose;
 use rowbridge_schema::{Classified, TableDef, tls};
 
+use crate::capture::OldRows;
 use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
@@ -15,6 +18,8 @@ use crate::http::Client;
 use crate::lane;
 use crate::source::connector;
 use crate::webhook::{client_config, webhook_tls};
+
+pub use old_rows::check_old_rows;
 
 /// How much it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +80,7 @@ pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
                 path: path.clone(),
                 tables: source.tables.clone(),
                 max_log_rows: source.max_log_rows,
+                old_rows: OldRows::default(),
             };
             match tokio::task::block_in_place(|| file.check()) {
                 Ok(items) => {

@@ -15,7 +15,7 @@ use crate::capture::postgres::timeline::is_before_promotion;
 use crate::capture::postgres::walsender::{Walsender, format_lsn};
 use crate::capture::postgres::{PostgresCapture, PostgresError, PostgresOptions, catalog, source_id};
 use crate::capture::sqlite::{self, SqliteCapture, SqliteError};
-use crate::capture::{Capture, CaptureStart};
+use crate::capture::{Capture, CaptureStart, OldRows};
 use crate::journal::Resume;
 use crate::snapshot::SnapshotReader;
 use crate::snapshot::mysql::MysqlSnapshot;
@@ -210,6 +210,7 @@ pub(crate) struct MysqlSource {
     config: SourceConfig,
     connector: mysql::client::Connector,
     state: Arc<State>,
+    old_rows: OldRows,
 }
 
 impl MysqlSource {
@@ -217,8 +218,9 @@ impl MysqlSource {
         config: SourceConfig,
         url: &ServerUrl,
         state: Arc<State>,
+        old_rows: OldRows,
     ) -> Result<Self, tls::TlsError> {
-        Ok(Self { config, connector: mysql::client::Connector::new(url)?, state })
+        Ok(Self { config, connector: mysql::client::Connector::new(url)?, state, old_rows })
     }
 }
 
@@ -253,6 +255,7 @@ impl Source for MysqlSource {
             tables: self.config.tables.clone(),
             connector: self.connector.clone(),
             state: Arc::clone(&self.state),
+            old_rows: self.old_rows.clone(),
         };
         let (capture, opened) = MysqlCapture::open(options, &start).await?;
         let source = capture.source().clone();
@@ -268,8 +271,9 @@ impl Source for MysqlSource {
 pub(crate) struct SqliteSource(sqlite::SqliteSource);
 
 impl SqliteSource {
-    pub(crate) fn new(config: SourceConfig, path: PathBuf) -> Self {
-        Self(sqlite::SqliteSource { path, tables: config.tables, max_log_rows: config.max_log_rows })
+    pub(crate) fn new(config: SourceConfig, path: PathBuf, old_rows: OldRows) -> Self {
+        let SourceConfig { tables, max_log_rows, .. } = config;
+        Self(sqlite::SqliteSource { path, tables, max_log_rows, old_rows })
     }
 }
 

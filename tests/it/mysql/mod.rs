@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rowbridge_publisher::capture::mysql::client::Connector;
 use rowbridge_publisher::capture::mysql::{MysqlCapture, MysqlError, MysqlOptions, Opened, setup};
-use rowbridge_publisher::capture::{Capture, CaptureStart, Captured, CapturedBlock};
+use rowbridge_publisher::capture::{Capture, CaptureStart, Captured, CapturedBlock, OldRows};
 use rowbridge_publisher::journal::Resume;
 use rowbridge_publisher::state::State;
 use rowbridge_schema::config::DatabaseUrl;
@@ -44,6 +44,7 @@ struct Tap {
 #[derive(Clone)]
 struct Folder {
     state: Arc<State>,
+    old_rows: OldRows,
     _dir: Arc<TempDir>,
 }
 
@@ -51,7 +52,7 @@ impl Folder {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path(), &"shop".parse().unwrap()).unwrap();
-        Self { state: Arc::new(state), _dir: Arc::new(dir) }
+        Self { state: Arc::new(state), old_rows: OldRows::default(), _dir: Arc::new(dir) }
     }
 }
 
@@ -61,6 +62,7 @@ fn options(url: &str, folder: &Folder) -> MysqlOptions {
         tables: TablePatterns::new(&["shop.*", "!shop.other"]).unwrap(),
         connector: Connector::new(&url).unwrap(),
         state: Arc::clone(&folder.state),
+        old_rows: folder.old_rows.clone(),
     }
 }
 

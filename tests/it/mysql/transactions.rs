@@ -1,11 +1,11 @@
 //! Which changes a stream holds, and in which transactions.
 
 use mysql_async::prelude::Queryable as _;
-use rowbridge_publisher::capture::Capture as _;
 use rowbridge_publisher::capture::mysql::MysqlError;
+use rowbridge_publisher::capture::{Capture as _, OldRows};
 use rowbridge_schema::{Classified as _, TableName};
 
-use super::{Tap, server};
+use super::{Folder, Tap, server};
 
 #[tokio::test]
 async fn changes_come_in_their_transactions() {
@@ -93,6 +93,47 @@ async fn partial_images_leave_out_what_they_do_not_have() {
             _ => {
                 ["i t id=1 a=2 b=x", "u t id=1 a=3", "u t (id=1) id=5 a=3", "u t id=5 a=3 b=y", "d t (id=5)"]
             }
+        };
+        let lines: Vec<String> = tap.lines().await.into_iter().filter(|line| line != ".").collect();
+        assert_eq!(lines, expected, "{image}");
+    }
+}
+
+/// What an endpoint other than a bridge is told of.
+#[tokio::test]
+async fn old_rows_are_sent_as_far_as_the_image_has_them() {
+    for image in ["FULL", "MINIMAL", "NOBLOB"] {
+        let server = server(&[("binlog_row_image", image)]).await;
+        server
+            .execute("shop", "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TEXT, c INT AS (a + 1) STORED)")
+            .await;
+        let folder = Folder { old_rows: OldRows::all(), ..Folder::new() };
+        let mut tap = Tap::begin(&server, folder, None, None).await.unwrap();
+        server
+            .execute(
+                "shop",
+                "INSERT INTO t (id, a, b) VALUES (1, 2, 'x'); UPDATE t SET a = 3; UPDATE t SET id = 5;
+                 REPLACE INTO t (id, a, b) VALUES (5, NULL, 'y'); DELETE FROM t",
+            )
+            .await;
+        let expected: [&str; 5] = match image {
+            "FULL" => [
+                "i t id=1 a=2 b=x",
+                "u t (id=1 a=2 b=x) id=1 a=3 b=x",
+                "u t (id=1 a=3 b=x) id=5 a=3 b=x",
+                "u t (id=5 a=3 b=x) id=5 a=NULL b=y",
+                "d t (id=5 a=NULL b=y)",
+            ],
+            "MINIMAL" => {
+                ["i t id=1 a=2 b=x", "u t id=1 a=3", "u t (id=1) id=5", "u t id=5 a=NULL b=y", "d t (id=5)"]
+            }
+            _ => [
+                "i t id=1 a=2 b=x",
+                "u t (id=1 a=2) id=1 a=3",
+                "u t (id=1 a=3) id=5 a=3",
+                "u t (id=5 a=3) id=5 a=NULL b=y",
+                "d t (id=5 a=NULL)",
+            ],
         };
         let lines: Vec<String> = tap.lines().await.into_iter().filter(|line| line != ".").collect();
         assert_eq!(lines, expected, "{image}");

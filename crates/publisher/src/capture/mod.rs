@@ -1,6 +1,7 @@
 //! Capture: committed changes of a source, in commit order, as encoded blocks.
 
 pub mod mysql;
+mod old_rows;
 pub mod postgres;
 pub mod sqlite;
 
@@ -9,6 +10,7 @@ use std::future::Future;
 use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName};
 
 use crate::journal::{Block, Resume};
+pub use old_rows::OldRows;
 
 /// What identifies a transaction to a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use self::lanes::Board;
 pub use self::status::PublisherStatus;
+use crate::capture::OldRows;
 use crate::deliveries::{Limits, Recorder, StoreError};
 use crate::http;
 use crate::journal::{JournalError, JournalOptions, Recovered, SegmentJournal};
@@ -225,6 +226,7 @@ impl Publisher {
         for alert in self.alerts.drain(..) {
             alerts.spawn(alert.run(shutdown.clone()));
         }
+        let old_rows = OldRows::of(&self.config.endpoints);
         match self.config.source.database.clone() {
             DatabaseUrl::Postgres(url) => {
                 let source = PostgresSource::new(self.config.source.clone(), &url)
@@ -232,12 +234,13 @@ impl Publisher {
                 self.run_source(source, shutdown).await
             }
             DatabaseUrl::Mysql(url) => {
-                let source = MysqlSource::new(self.config.source.clone(), &url, Arc::clone(&self.state))
-                    .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
+                let source =
+                    MysqlSource::new(self.config.source.clone(), &url, Arc::clone(&self.state), old_rows)
+                        .map_err(|source| OpenError::Tls { what: "source.url".into(), source })?;
                 self.run_source(source, shutdown).await
             }
             DatabaseUrl::Sqlite(path) => {
-                let source = SqliteSource::new(self.config.source.clone(), path);
+                let source = SqliteSource::new(self.config.source.clone(), path, old_rows);
                 self.run_source(source, shutdown).await
             }
         }

@@ -56,6 +56,21 @@ impl Publisher {
         }
     }
 
+    /// Notes new lanes that begin with the next change. They need nothing of the source, and are not to be sent what the
+    /// journal still has, so that this comes before lanes are started.
+    pub(super) fn plan_lanes_from_now(&self) -> Result<(), OpenError> {
+        if self.state.lanes()?.is_empty() {
+            return Ok(());
+        }
+        for endpoint in self.config.endpoints.iter().filter(|endpoint| endpoint.start == Start::Now) {
+            if self.state.lane_start(&endpoint.name)?.is_none() {
+                let start = self.journal.last().unwrap_or(Position::ZERO);
+                self.state.add_lane(&endpoint.name, start)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes lanes that are new: where they begin, and what they need first.
     pub(super) fn plan_lanes(&self, tables: &[rowbridge_schema::TableDef]) -> Result<(), OpenError> {
         let first = self.state.lanes()?.is_empty();

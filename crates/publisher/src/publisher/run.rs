@@ -36,6 +36,7 @@ impl Publisher {
         if let Identity { source: Some(id), fresh: false, epoch, .. } = self.state.identity()?
             && self.config.journal.confirm == ConfirmPolicy::Journaled
         {
+            self.plan_lanes_from_now()?;
             lanes.start(&self, &id, epoch, &shutdown)?;
         }
         if self.state.wants_snapshot_all()? {

@@ -10,6 +10,11 @@ use rowbridge_schema::{Cell, TableDef};
 
 use super::make::{Change, Common, MakeError, Shape};
 
+/// Whether a condition says which rows, not which events.
+pub(crate) fn is_membership(program: &Program) -> bool {
+    !["op", "before", "position", "commit_time"].iter().any(|name| program.names(name))
+}
+
 /// A condition, bound to one shape of a table.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -35,7 +40,7 @@ impl Row for Old<'_> {
 impl Filter {
     pub(crate) fn new(program: &Program, def: &TableDef) -> Result<Self, ExprError> {
         let bound = program.bind(def, Purpose::Condition)?;
-        let membership = !["op", "before", "position", "commit_time"].iter().any(|name| program.names(name));
+        let membership = is_membership(program);
         let needs = program
             .columns()
             .iter()

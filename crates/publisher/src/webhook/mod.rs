@@ -39,6 +39,7 @@ use self::breaker::Breaker;
 pub use self::cursor::CursorError;
 use self::cursor::{Cursor, EventKey};
 pub(crate) use self::desk::{Desk, Place};
+pub(crate) use self::filter::is_membership;
 use self::make::Maker;
 use self::outgoing::{Ended, Outgoing};
 use self::rate::Bucket;

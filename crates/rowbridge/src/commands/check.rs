@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use rowbridge_publisher::check::{Finding, Severity, check_endpoint, check_shapes, check_source};
+use rowbridge_publisher::check::{
+    Finding, Severity, check_endpoint, check_old_rows, check_shapes, check_source,
+};
 use rowbridge_publisher::tables::source_tables;
 use rowbridge_schema::Classified;
 use rowbridge_schema::config::{DatabaseUrl, EndpointConfig, PublisherConfig, SubscriberConfig};
@@ -157,10 +159,13 @@ async fn shapes(file: &Path, publisher: &PublisherConfig) -> Vec<Finding> {
     if publisher.endpoints.iter().all(|endpoint| endpoint.webhook.is_none()) {
         return Vec::new();
     }
-    match tokio::time::timeout(PATIENCE, source_tables(&publisher.source)).await {
-        Ok(Ok(tables)) => check_shapes(file, publisher, &tables),
-        Ok(Err(_)) | Err(_) => Vec::new(),
-    }
+    let look = async {
+        let Ok(tables) = source_tables(&publisher.source).await else { return Vec::new() };
+        let mut findings = check_shapes(file, publisher, &tables);
+        findings.extend(check_old_rows(file, publisher, &tables).await);
+        findings
+    };
+    tokio::time::timeout(PATIENCE, look).await.unwrap_or_default()
 }
 
 async fn endpoints(publisher: &PublisherConfig, subscriber: Option<&SubscriberConfig>) -> Vec<Finding> {

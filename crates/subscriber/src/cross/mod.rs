@@ -99,6 +99,8 @@ pub struct Conversions {
     dropped: Vec<bool>,
     key: Vec<u16>,
     key_names: Vec<String>,
+    /// Of an old row only the key is looked at.
+    old_keys: bool,
     table: String,
     names: Vec<String>,
 }
@@ -146,6 +148,8 @@ impl Conversions {
             dropped: mapped.columns.iter().map(Option::is_none).collect(),
             key: def.key.clone(),
             key_names: def.key.iter().filter_map(|&k| names.get(usize::from(k)).cloned()).collect(),
+            // PostgreSQL may let two rows share a key for a while, and then their other values tell them apart.
+            old_keys: !def.key.is_empty() && def.dialect != Dialect::Postgres,
             table: def.name.to_string(),
             names,
         })
@@ -180,9 +184,17 @@ impl Conversions {
         self.columns.get(usize::from(column)).and_then(Option::as_ref)
     }
 
-    fn cells<'d>(&self, columns: &[u16], cells: &'d [Cell<'d>]) -> Result<Vec<Cell<'d>>, (u16, Unholdable)> {
-        let mut converted = Vec::with_capacity(cells.len());
-        for (&column, cell) in columns.iter().zip(cells) {
+    /// Whether an old row's column is looked at: what a target need not hold must not be refused.
+    fn takes_old(&self, column: u16) -> bool {
+        !self.old_keys || self.key.contains(&column)
+    }
+
+    fn cells<'d>(
+        &self,
+        sent: impl Iterator<Item = (u16, &'d Cell<'d>)>,
+    ) -> Result<Vec<Cell<'d>>, (u16, Unholdable)> {
+        let mut converted = Vec::with_capacity(sent.size_hint().1.unwrap_or_default());
+        for (column, cell) in sent {
             let cell = borrowed(cell);
             converted.push(match self.column(column) {
                 None if self.dropped.get(usize::from(column)) == Some(&true) => Cell::Null,
@@ -310,14 +322,17 @@ fn run_of<'d>(
     failing: &mut Vec<FailingChange>,
 ) -> Run<'d> {
     let mut cells = Vec::with_capacity(run.cells.len());
+    let takes_old = |column: u16| table.is_none_or(|table| table.takes_old(column));
     for index in 0..run.changes() {
-        let (old, new) = run.row(index);
+        let (all_old, new) = run.row(index);
+        let old = || run.old.iter().copied().zip(all_old).filter(|(column, _)| takes_old(*column));
+        let unconverted = || old().map(|(_, cell)| cell).chain(new).map(borrowed);
         let Some(table) = table else {
-            cells.extend(old.iter().chain(new).map(borrowed));
+            cells.extend(unconverted());
             continue;
         };
-        let converted =
-            table.cells(&run.old, old).and_then(|old| table.cells(&run.new, new).map(|new| (old, new)));
+        let new_cells = || table.cells(run.new.iter().copied().zip(new));
+        let converted = table.cells(old()).and_then(|old| new_cells().map(|new| (old, new)));
         match converted {
             Ok((old, new)) => {
                 cells.extend(old);
@@ -326,12 +341,84 @@ fn run_of<'d>(
             Err((column, why)) => {
                 let position = block.position(run, index);
                 if after.is_none_or(|after| position > after) && failing.len() < MAX_FAILING {
-                    let key = table.key_of((&run.old, old), (&run.new, new));
+                    let key = table.key_of((&run.old, all_old), (&run.new, new));
                     failing.push(table.failing(position, column, why, key));
                 }
-                cells.extend(old.iter().chain(new).map(borrowed));
+                cells.extend(unconverted());
             }
         }
     }
-    Run { cells, old: run.old.clone(), new: run.new.clone(), ..*run }
+    let old = run.old.iter().copied().filter(|column| takes_old(*column)).collect();
+    Run { cells, old, new: run.new.clone(), ..*run }
+}
+
+#[cfg(test)]
+mod tests {
+    use rowbridge_schema::wire::{DeliveryHead, Op, Step};
+    use rowbridge_schema::{Column, SourceId, TableName};
+
+    use super::*;
+    use crate::plan::Mapping;
+
+    /// The old columns of an update and of a delete as a target sees them.
+    fn old_columns(source: Dialect, server: Server, old_text: &'static str) -> Vec<Vec<u16>> {
+        let integer = "integer";
+        let def = TableDef {
+            dialect: source,
+            name: TableName::bare("t"),
+            columns: vec![Column::new("a", "text"), Column::new("id", integer)],
+            key: vec![1],
+            types: vec![],
+            options: vec![],
+        };
+        let target = server.dialect();
+        let mapped = Mapping::new(&[], target).unwrap().table(&def).unwrap();
+        let conversions = Conversions::plan(&def, &mapped, server, |name| {
+            let type_name = if name == "id" { integer } else { "text" };
+            Some(ColumnType::parse(target, type_name, None, &[]))
+        });
+        let conversions = conversions.unwrap_or_else(|misfit| panic!("{misfit:?}"));
+        let run = |op, new: &[u16], cells: &[&'static str]| Run {
+            table: def.id(),
+            number: 1,
+            op,
+            old: vec![0, 1],
+            new: new.to_vec(),
+            maybe_missing: false,
+            cells: cells.iter().map(|text| Cell::text(text)).collect(),
+        };
+        let position = Position::new(1, 1, 1);
+        let head = BlockHead { first: position, last: position, at: 0, step: Step::Ordinal, chunk: None };
+        let runs = vec![
+            run(Op::Update, &[0, 1], &[old_text, "1", "new", "1"]),
+            run(Op::Delete, &[], &[old_text, "1"]),
+        ];
+        let delivery = Delivery {
+            head: DeliveryHead {
+                rowbridge: 1,
+                stream: "s".parse().unwrap(),
+                endpoint: "e".parse().unwrap(),
+                source: SourceId("x".into()),
+                prev: None,
+                to: None,
+                open: false,
+                split: false,
+            },
+            tables: HashMap::from([(def.id(), def.clone())]),
+            blocks: vec![Block { head, runs }],
+        };
+        let tables = HashMap::from([(def.id(), &conversions)]);
+        let converted = convert(&delivery, &tables, None).unwrap_or_else(|failing| panic!("{failing:?}"));
+        let runs = converted.unwrap().blocks.remove(0).runs;
+        assert!(runs.iter().all(|run| run.cells.len() == run.width()), "{runs:?}");
+        assert_eq!(runs[0].row(0).1[0], Cell::text("new"));
+        runs.into_iter().map(|run| run.old).collect()
+    }
+
+    #[test]
+    fn of_an_old_row_only_the_key_must_be_held_by_the_target() {
+        // No PostgreSQL holds the old text; two of its rows may share a key.
+        assert_eq!(old_columns(Dialect::Sqlite, Server::Postgres, "a\0b"), [[1], [1]]);
+        assert_eq!(old_columns(Dialect::Postgres, Server::Sqlite, "old"), [[0, 1], [0, 1]]);
+    }
 }

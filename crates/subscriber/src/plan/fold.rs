@@ -70,6 +70,8 @@ pub struct Shape<'s> {
     pub equality: &'s [Equality],
     /// How many columns a complete row has.
     pub complete: usize,
+    /// Two rows may share a key for a while, since the source may check it at a statement's or transaction's end.
+    pub deferrable: bool,
 }
 
 /// A key as text that is the same exactly for equal keys.
@@ -243,7 +245,8 @@ where
     'd: 'e,
 {
     let events: Vec<&'e Event<'d>> = events.collect();
-    if events.iter().any(|event| event.op == Op::Update)
+    if shape.deferrable
+        && events.iter().any(|event| event.op == Op::Update)
         && events.iter().all(|event| occupants::possible(shape, event))
     {
         return occupants::fold(shape, &events).ok_or(Unfoldable::Key);

@@ -164,7 +164,7 @@ fn apply_sequence(table: &mut Table, delivery: &Delivery<'_>, after: Position) -
 
 /// As a target does it: deletes, then upserts, then updates; false if an updated row is missing.
 fn apply_folded(table: &mut Table, delivery: &Delivery<'_>, after: Position) -> bool {
-    let shape = Shape { key: KEY, equality: &[Equality::Text], complete: WIDTH };
+    let shape = Shape { key: KEY, equality: &[Equality::Text], complete: WIDTH, deferrable: false };
     for step in plan(delivery, Some(after)).steps {
         let events = match step {
             Step::Rows(events) => events,

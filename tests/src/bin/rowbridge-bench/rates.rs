@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rowbridge_publisher::capture::mysql::client::Connector;
 use rowbridge_publisher::capture::mysql::{MysqlCapture, MysqlOptions};
-use rowbridge_publisher::capture::{Capture as _, CaptureStart, Captured};
+use rowbridge_publisher::capture::{Capture as _, CaptureStart, Captured, OldRows};
 use rowbridge_publisher::state::State;
 use rowbridge_schema::config::{DatabaseUrl, ServerUrl};
 use rowbridge_schema::wire::{
@@ -77,6 +77,7 @@ async fn decode(version: Version, server: &Server, rows: usize) {
         tables: TablePatterns::new(&["shop.*"]).unwrap(),
         connector: Connector::new(&url(server)).unwrap(),
         state: Arc::new(State::open(folder.path(), &"shop".parse().unwrap()).unwrap()),
+        old_rows: OldRows::default(),
     };
     let start = CaptureStart { epoch: 1, last: None, resume: None };
     let (mut capture, _) = MysqlCapture::open(options, &start).await.unwrap();

@@ -167,6 +167,20 @@ async fn settings(conn: &mut Conn, server: &Server, findings: &mut Vec<Finding>)
     Ok(true)
 }
 
+/// Which setting keeps whole old rows out of the log, and what mends it; `None` if they are there.
+///
+/// # Errors
+/// The server cannot be reached, or refuses.
+pub(crate) async fn without_old_rows(connector: &Connector) -> Result<Option<(String, String)>, MysqlError> {
+    let Session { mut conn, server } = connector.connect().await?;
+    let image = variable(&mut conn, "binlog_row_image").await?;
+    let image = image.filter(|image| !image.starts_with("FULL"));
+    let fix = || {
+        format!("{}\nSessions that are open keep what they have.", set(&server, "binlog_row_image", "'FULL'"))
+    };
+    Ok(image.map(|image| (format!("binlog_row_image = {image}"), fix())))
+}
+
 async fn gtids(conn: &mut Conn, server: &Server, findings: &mut Vec<Finding>) -> Result<(), MysqlError> {
     if server.is_mariadb() {
         let strict = variable(conn, "gtid_strict_mode").await?;

@@ -374,7 +374,7 @@ impl MysqlCapture {
         };
         let Some((def, transactional)) = def else { return Ok(()) };
         let watched = self.is_watched(&def.name);
-        let shape = Shape::new(def, vec![], transactional);
+        let shape = Shape::new(def, vec![], transactional, false);
         let mut group = self.group()?;
         group.transaction.truncate(&shape, watched);
         self.group = Some(group);
@@ -469,7 +469,8 @@ impl MysqlCapture {
                 }
             }
         };
-        let shape = Arc::new(Shape::new(def, decode, transactional));
+        let old_rows = self.options.old_rows.of_table(&def.name);
+        let shape = Arc::new(Shape::new(def, decode, transactional, old_rows));
         self.has_columns(&shape.def);
         self.maps.insert(id, Mapped { raw: event.data().to_vec(), shape: Some(shape) });
         Ok(())

@@ -41,7 +41,7 @@ use self::group::{Group, Prepared};
 use self::gtid::{Gtids, ResumePoint};
 use self::shape::Shape;
 use self::value::Converted;
-use super::{Capture, CaptureStart, Captured, Retained};
+use super::{Capture, CaptureStart, Captured, OldRows, Retained};
 use crate::journal::Resume;
 use crate::state::{self, SentColumns, State};
 
@@ -54,6 +54,8 @@ pub struct MysqlOptions {
     pub connector: Connector,
     /// History of shapes, and our number as a replica.
     pub state: Arc<State>,
+    /// Whose old rows are sent whole.
+    pub old_rows: OldRows,
 }
 
 /// What opening found out.

@@ -24,6 +24,8 @@ pub(super) struct Shape {
     pub sent: Vec<bool>,
     /// Columns of the key; those of the whole row for a table without one.
     pub identity: Vec<u16>,
+    /// Columns of an old row that are sent, as far as the log has them: all of them, or those of `identity`.
+    pub old: Vec<u16>,
     /// The server must convert some texts.
     pub foreign: bool,
     /// Rows of a transaction that is rolled back go.
@@ -31,11 +33,21 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(def: TableDef, decode: Vec<Decode>, transactional: bool) -> Self {
+    pub(super) fn new(def: TableDef, decode: Vec<Decode>, transactional: bool, old_rows: bool) -> Self {
         let sent: Vec<bool> = def.columns.iter().map(|column| column.generated.is_none()).collect();
         let identity = if def.key.is_empty() { def.sent_columns() } else { def.key.clone() };
+        let old = if old_rows { def.sent_columns() } else { identity.clone() };
         let foreign = decode.iter().any(Decode::is_foreign);
-        Self { table: Arc::new(TableRef::new(&def)), decode, sent, identity, foreign, transactional, def }
+        Self {
+            table: Arc::new(TableRef::new(&def)),
+            decode,
+            sent,
+            identity,
+            old,
+            foreign,
+            transactional,
+            def,
+        }
     }
 }
 

@@ -71,7 +71,7 @@ fn collations() -> Collations {
 fn shape() -> Shape {
     let map = table_map::parse(&table_map(), true).unwrap();
     let decode = shape::fits(&map, &def(), &collations()).expect("the catalog fits");
-    Shape::new(def(), decode, true)
+    Shape::new(def(), decode, true, false)
 }
 
 fn body(event: u8, data: &[u8]) -> Result<String, RowError> {

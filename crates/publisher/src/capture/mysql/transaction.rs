@@ -241,11 +241,14 @@ impl Transaction {
         if op != Op::Insert {
             let keyed = !shape.def.key.is_empty();
             let moved = |at: &u16| after.has(*at) && !before.same(after, *at);
-            if op == Op::Delete || !keyed || shape.identity.iter().any(moved) {
-                self.old.extend(shape.identity.iter().filter(|at| before.has(**at)));
-                if keyed && self.old.len() < shape.identity.len() {
+            // A minimal image has no more than the key, which the new row has as well.
+            let more = |at: &u16| before.has(*at) && !shape.identity.contains(at);
+            let tells = || shape.identity.iter().any(moved) || shape.old.iter().any(more);
+            if op == Op::Delete || !keyed || tells() {
+                if keyed && !shape.identity.iter().all(|at| before.has(*at)) {
                     return Err(Broken("an old row comes without its key").into());
                 }
+                self.old.extend(shape.old.iter().filter(|at| before.has(**at)));
             }
         }
         let newest = |at: u16| if after.has(at) { after } else { before };

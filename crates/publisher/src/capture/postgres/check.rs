@@ -1,8 +1,8 @@
 //! `rowbridge check` and `rowbridge teardown` for a PostgreSQL source.
 
-use rowbridge_schema::Classified;
 use rowbridge_schema::config::SourceConfig;
 use rowbridge_schema::sql::{ident, qualified};
+use rowbridge_schema::{Classified, TableName};
 use tokio_postgres::Client;
 
 use super::catalog::{self, Catalog};
@@ -93,6 +93,49 @@ fn identities(catalog: &Catalog, findings: &mut Vec<Finding>) {
             format!("Add a primary key, or run `ALTER TABLE {name} REPLICA IDENTITY FULL;` to capture updates and deletes."),
         ));
     }
+}
+
+/// Which of these tables do not send whole old rows, each with the relations that keep them back: the table itself, or its
+/// partitions, whose identities count and not the root's.
+///
+/// # Errors
+/// The server cannot be reached, or refuses.
+pub(crate) async fn without_old_rows(
+    connector: &Connector,
+    tables: &[&TableName],
+) -> Result<Vec<(TableName, Vec<TableName>)>, PostgresError> {
+    let failed = |source| PostgresError::query("read the replica identities", source);
+    let client = connector.connect("check").await?;
+    let schemas: Vec<&str> = tables.iter().map(|name| name.schema.as_deref().unwrap_or_default()).collect();
+    let names: Vec<&str> = tables.iter().map(|name| name.name.as_str()).collect();
+    let rows = client
+        .query(
+            "SELECT DISTINCT n.nspname::text, c.relname::text, ln.nspname::text, l.relname::text
+             FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS wanted(s, t)
+             JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.s
+             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.t
+             LEFT JOIN LATERAL pg_catalog.pg_partition_tree(c.oid) p ON p.isleaf
+             JOIN pg_catalog.pg_class l ON l.oid = coalesce(p.relid::oid, c.oid)
+             JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace
+             WHERE l.relreplident <> 'f'
+             ORDER BY 1, 2, 3, 4",
+            &[&schemas, &names],
+        )
+        .await
+        .map_err(failed)?;
+    let mut without: Vec<(TableName, Vec<TableName>)> = Vec::new();
+    for row in &rows {
+        let name = |at| -> Result<TableName, PostgresError> {
+            let schema: String = row.try_get(at).map_err(failed)?;
+            Ok(TableName::new(schema, row.try_get::<_, String>(at + 1).map_err(failed)?))
+        };
+        let (table, relation) = (name(0)?, name(2)?);
+        match without.last_mut().filter(|(known, _)| *known == table) {
+            Some((_, relations)) => relations.push(relation),
+            None => without.push((table, vec![relation])),
+        }
+    }
+    Ok(without)
 }
 
 async fn publications(

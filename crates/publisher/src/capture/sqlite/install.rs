@@ -21,7 +21,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, Transactio
 
 use super::error::SqliteError;
 use super::inspect::{self, Table};
-use super::trigger::{self, MAX_COLUMNS, Trigger, WIDTH};
+use super::trigger::{self, Form, MAX_COLUMNS, Trigger, WIDTH};
+use crate::capture::OldRows;
 
 /// Format of the log; a release that finds another one refuses.
 pub(crate) const FORMAT: u32 = 1;
@@ -102,12 +103,21 @@ pub(crate) fn source_id(conn: &Connection, path: &Path) -> Result<SourceId, Sqli
     get("source").map(SourceId)
 }
 
+/// What the triggers are to log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Of which tables.
+    pub(crate) tables: &'a TablePatterns,
+    /// Of which of them the whole old row, too.
+    pub(crate) old_rows: &'a OldRows,
+}
+
 /// Makes the log if it is missing, sets its cap and brings the triggers in line with the tables. Returns whether anything
 /// was written. One IMMEDIATE transaction: the application waits for at most its length.
 pub(crate) fn reconcile(
     conn: &mut Connection,
     path: &Path,
-    patterns: &TablePatterns,
+    wanted: Wanted<'_>,
     cap: u64,
 ) -> Result<bool, SqliteError> {
     let begin = |conn: &mut Connection| -> Result<bool, SqliteError> {
@@ -117,7 +127,7 @@ pub(crate) fn reconcile(
             return Ok(true);
         }
         source_id(&tx, path)?;
-        Ok(!plan(&tx, patterns)?.is_empty() || stored_cap(&tx)? != cap_value(cap))
+        Ok(!plan(&tx, wanted)?.is_empty() || stored_cap(&tx)? != cap_value(cap))
     };
     if !begin(conn)? {
         return Ok(false);
@@ -131,7 +141,7 @@ pub(crate) fn reconcile(
     }
     source_id(&tx, path)?;
     let before = state(&tx)?;
-    for step in plan(&tx, patterns)? {
+    for step in plan(&tx, wanted)? {
         step.run(&tx, fresh).map_err(SqliteError::sql("install triggers"))?;
     }
     // An overflow stays visible: the ceiling only moves while the log is below it.
@@ -179,7 +189,18 @@ enum Step {
     /// Drop the triggers of a number and let nothing refer to it any more.
     Retire { number: i64 },
     /// Make triggers under `number`, under a new one if `None`.
-    Install { number: Option<i64>, table: Box<Table>, resync: bool },
+    Install { number: Option<i64>, table: Box<Table>, form: Form, announced: Announced },
+}
+
+/// What the stream is told of triggers that were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    /// Nothing: others logged all changes until then.
+    No,
+    /// The table is new.
+    New,
+    /// Changes may have been missed.
+    Resync,
 }
 
 /// A number in use.
@@ -198,8 +219,8 @@ fn known(conn: &Connection) -> rusqlite::Result<Vec<Known>> {
 }
 
 /// Compares tables, stored definitions and triggers.
-fn plan(conn: &Connection, patterns: &TablePatterns) -> Result<Vec<Step>, SqliteError> {
-    let tables = inspect::captured(conn, patterns)?;
+fn plan(conn: &Connection, wanted: Wanted<'_>) -> Result<Vec<Step>, SqliteError> {
+    let tables = inspect::captured(conn, wanted.tables)?;
     for table in &tables {
         if table.sent.len() > MAX_COLUMNS {
             let (columns, max) = (table.sent.len(), MAX_COLUMNS);
@@ -214,19 +235,25 @@ fn plan(conn: &Connection, patterns: &TablePatterns) -> Result<Vec<Step>, Sqlite
         }
     }
     for table in tables {
-        match known.iter().find(|k| k.name == table.def.name.name) {
-            None => steps.push(Step::Install { number: None, table: Box::new(table), resync: false }),
+        let form = match wanted.old_rows.of_table(&table.def.name) {
+            true => Form::OldRows,
+            false => Form::OldKeys,
+        };
+        let in_place = |number, form| {
+            in_place(conn, &table, number, form).map_err(SqliteError::sql("read the triggers"))
+        };
+        let (number, announced) = match known.iter().find(|k| k.name == table.def.name.name) {
+            None => (None, Announced::New),
             Some(old) if old.def != table.def.to_json() => {
                 steps.push(Step::Retire { number: old.number });
-                steps.push(Step::Install { number: None, table: Box::new(table), resync: true });
+                (None, Announced::Resync)
             }
-            Some(old) => {
-                if !in_place(conn, &table, old.number).map_err(SqliteError::sql("read the triggers"))? {
-                    let number = Some(old.number);
-                    steps.push(Step::Install { number, table: Box::new(table), resync: true });
-                }
-            }
-        }
+            Some(old) if in_place(old.number, form)? => continue,
+            // What was logged until now says all, in the form that was wanted then.
+            Some(old) if in_place(old.number, form.other())? => (Some(old.number), Announced::No),
+            Some(old) => (Some(old.number), Announced::Resync),
+        };
+        steps.push(Step::Install { number, table: Box::new(table), form, announced });
     }
     Ok(steps)
 }
@@ -235,7 +262,7 @@ fn plan(conn: &Connection, patterns: &TablePatterns) -> Result<Vec<Step>, Sqlite
 ///
 /// SQLite runs the newest trigger of an event first. One of the application's that runs before ours and writes to the same
 /// table would have its changes logged before the change that caused them.
-fn in_place(conn: &Connection, table: &Table, number: i64) -> rusqlite::Result<bool> {
+fn in_place(conn: &Connection, table: &Table, number: i64, form: Form) -> rusqlite::Result<bool> {
     let mut statement = conn.prepare_cached(
         "SELECT rowid, name, sql, tbl_name FROM main.sqlite_master WHERE type = 'trigger' \
          AND (tbl_name = ?1 COLLATE NOCASE OR tbl_name = ?2) ORDER BY rowid",
@@ -243,7 +270,7 @@ fn in_place(conn: &Connection, table: &Table, number: i64) -> rusqlite::Result<b
     let rows = statement.query_map([&table.def.name.name, &trigger::suspects(number)], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
     })?;
-    let mut wanted = trigger::triggers(table, number);
+    let mut wanted = trigger::triggers(table, number, form);
     let prefix = format!("rowbridge_{number}_");
     let (mut first_of_ours, mut last_of_theirs) = (i64::MAX, i64::MIN);
     for row in rows {
@@ -270,7 +297,7 @@ impl Step {
                     [number],
                 )?;
             }
-            Self::Install { number, table, resync } => {
+            Self::Install { number, table, form, announced } => {
                 let number = match number {
                     Some(number) => {
                         drop_number(tx, number)?;
@@ -286,12 +313,12 @@ impl Step {
                     }
                 };
                 tx.execute_batch(&trigger::suspects_table(&table, number))?;
-                for Trigger { sql, .. } in trigger::triggers(&table, number) {
+                for Trigger { sql, .. } in trigger::triggers(&table, number, form) {
                     tx.execute_batch(&sql)?;
                 }
                 // The first tables of a file need no telling: whoever starts a stream reads them all anyway.
-                if !fresh {
-                    announce(tx, number, resync)?;
+                if !fresh && announced != Announced::No {
+                    announce(tx, number, announced == Announced::Resync)?;
                 }
             }
         }
@@ -324,7 +351,7 @@ fn ours(conn: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
          OR (type = 'trigger' AND name GLOB 'rowbridge_[0-9]*_*' AND \
              substr(name, 11, instr(substr(name, 11), '_') - 1) NOT GLOB '*[^0-9]*' AND \
              substr(name, 11 + instr(substr(name, 11), '_')) IN \
-                 ('insert', 'update', 'delete', 'before_insert', 'before_update', 'replaced', 'moved'))) \
+                 ('insert', 'update', 'delete', 'before_insert', 'before_update', 'replaced', 'moved', 'rewritten'))) \
          ORDER BY type DESC, name",
     )?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -36,7 +36,7 @@ pub use check::{CheckItem, Severity};
 pub use error::SqliteError;
 
 use self::worker::{Command, Settings, Worker};
-use crate::capture::{Capture, CaptureStart, Captured, Retained};
+use crate::capture::{Capture, CaptureStart, Captured, OldRows, Retained};
 use crate::journal::Resume;
 use crate::snapshot::sqlite::SqliteSnapshots;
 
@@ -49,6 +49,8 @@ pub struct SqliteSource {
     pub tables: TablePatterns,
     /// Most rows that the change log may hold before the triggers stop writing to it.
     pub max_log_rows: u64,
+    /// Whose old rows are logged whole.
+    pub old_rows: OldRows,
 }
 
 impl SqliteSource {
@@ -61,8 +63,12 @@ impl SqliteSource {
     /// See [`SqliteError`]. Cancel safety: cancel safe; the thread ends when its owner is gone.
     pub async fn capture(&self, start: &CaptureStart) -> Result<SqliteCapture, SqliteError> {
         let path = canonical(&self.path)?;
-        let settings =
-            Settings { path: path.clone(), tables: self.tables.clone(), max_log_rows: self.max_log_rows };
+        let settings = Settings {
+            path: path.clone(),
+            tables: self.tables.clone(),
+            max_log_rows: self.max_log_rows,
+            old_rows: self.old_rows.clone(),
+        };
         let (commands, orders) = std::sync::mpsc::channel();
         let (items_in, items) = mpsc::channel(1);
         let (ready_in, ready) = oneshot::channel();
@@ -118,6 +124,11 @@ impl SqliteSource {
 /// See [`SqliteError`].
 pub fn teardown(path: &Path, list_only: bool) -> Result<Vec<String>, SqliteError> {
     install::teardown(&mut install::open(path)?, list_only)
+}
+
+/// Rows of the change log that an entry of so many values takes.
+pub(crate) fn rows_per_update(values: usize) -> usize {
+    values.div_ceil(trigger::WIDTH)
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, SqliteError> {

@@ -53,6 +53,7 @@ impl Shape {
     fn values(&self, op: &str) -> Option<usize> {
         Some(match op {
             "i" | "d" => self.sent.len(),
+            "U" => self.sent.len() * 2,
             "u" if self.key.is_empty() => self.sent.len() * 2,
             "u" => self.sent.len() + self.key.len(),
             _ => return None,
@@ -273,18 +274,20 @@ impl Draft {
         });
         let width = shape.sent.len();
         let keyed = !shape.key.is_empty();
-        // Where the old and the new cells of the change begin, and whether the old ones are the key alone.
-        let new_start = if entry.op == "u" { count - width } else { 0 };
-        let key_changed = entry.op == "u"
+        let updates = matches!(entry.op, "u" | "U");
+        // Where the old and the new cells of the change begin, and where those of the old key are.
+        let new_start = if updates { count - width } else { 0 };
+        let old_key = || {
+            let places = shape.key_places.iter().enumerate();
+            places.map(|(i, &place)| (if entry.op == "u" { i } else { place }, place))
+        };
+        let key_changed = updates
             && keyed
-            && shape
-                .key_places
-                .iter()
-                .enumerate()
-                .any(|(i, &place)| !same(entry.value(i), entry.value(new_start + place)));
+            && old_key().any(|(old, place)| !same(entry.value(old), entry.value(new_start + place)));
         let (op, old, new): (Op, &[u16], &[u16]) = match entry.op {
             "i" => (Op::Insert, &[], &shape.sent),
             "d" => (Op::Delete, &shape.sent, &[]),
+            "U" => (Op::Update, &shape.sent, &shape.sent),
             _ if !keyed => (Op::Update, &shape.sent, &shape.sent),
             _ if key_changed => (Op::Update, &shape.key, &shape.sent),
             _ => (Op::Update, &[], &shape.sent),
@@ -293,9 +296,9 @@ impl Draft {
         let maybe_missing = watched && op == Op::Update;
         let kind = RunKind { table: table_id, table_index: index, op, old, new, maybe_missing };
         self.runs.row(kind, entry.id as u64, |row| {
-            if op == Op::Update && key_changed {
-                for (i, &place) in shape.key_places.iter().enumerate() {
-                    write(row, shape.natural[place], entry.value(i));
+            if entry.op == "u" && key_changed {
+                for (old, place) in old_key() {
+                    write(row, shape.natural[place], entry.value(old));
                 }
             } else {
                 for i in 0..old.len() {
@@ -311,7 +314,7 @@ impl Draft {
             let mut note = |key| self.changed.push(ChangedKey { table: table.clone(), key, partial: false });
             note(entry.key(shape.key_places.iter().map(|&place| new_start + place)));
             if key_changed {
-                note(entry.key(0..shape.key_places.len()));
+                note(entry.key(old_key().map(|(old, _)| old)));
             }
         }
         self.first.get_or_insert(entry.id);

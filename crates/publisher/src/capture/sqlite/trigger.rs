@@ -9,6 +9,7 @@
 //! op   values
 //! 'i'  new row
 //! 'u'  old key (keyless: old row), new row
+//! 'U'  old row, new row
 //! 'd'  old row
 //! '+'  a piece of the row that the following entry ends
 //! 'a'  one integer: this table needs a snapshot; 1 if it must also remove what is gone
@@ -17,7 +18,10 @@
 //! `REPLACE` removes rows without firing delete triggers unless the application sets `recursive_triggers`. For tables
 //! where such a row can have another key than the new one, a BEFORE trigger remembers the rows that conflict, and the
 //! AFTER trigger logs a delete for those that are gone. `OR IGNORE` and upserts fire BEFORE INSERT as well, but remove
-//! nothing: what they leave behind is cleared by the next BEFORE trigger of the table.
+//! nothing: what they leave behind is cleared by the next trigger that looks for it.
+//!
+//! A row that is written again by REPLACE under its own key is no more than an insert to a copy. Who asks for old rows is
+//! told of a delete before it.
 
 use std::fmt::Write as _;
 
@@ -33,6 +37,24 @@ pub(crate) const MAX_COLUMNS: usize = 1990;
 
 /// Milliseconds since 1970, when the statement ran. The commit itself cannot be seen by a trigger.
 const NOW: &str = "CAST((julianday('now')-2440587.5)*86400000.0 AS INTEGER)";
+
+/// How much of an old row is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Its key: `u`.
+    OldKeys,
+    /// All of it: `U`.
+    OldRows,
+}
+
+impl Form {
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::OldKeys => Self::OldRows,
+            Self::OldRows => Self::OldKeys,
+        }
+    }
+}
 
 /// A trigger to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,8 +103,9 @@ pub(crate) fn suspects_table(table: &Table, number: i64) -> String {
     format!("CREATE TABLE {}(gone,rid,{})", suspects(number), value_columns(table.sent.len()))
 }
 
-/// The triggers of a table under its number.
-pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
+/// The triggers of a table under its number. Without a key both forms are one.
+pub(crate) fn triggers(table: &Table, number: i64, form: Form) -> Vec<Trigger> {
+    let old_rows = form == Form::OldRows && table.is_keyed();
     let name = |event: &str| format!("rowbridge_{number}_{event}");
     let on = ident(&table.def.name.name);
     // Past the ceiling nothing is logged, so that a log that nobody reads cannot fill the disk.
@@ -93,7 +116,8 @@ pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
     };
     let new_row = of("NEW", table, table.sent.iter().copied());
     let old_row = of("OLD", table, table.sent.iter().copied());
-    let mut update = if table.is_keyed() { of("OLD", table, table.key()) } else { old_row.clone() };
+    let by_key = table.is_keyed() && !old_rows;
+    let mut update = if by_key { of("OLD", table, table.key()) } else { old_row.clone() };
     update.extend(new_row.iter().cloned());
 
     let suspects = suspects(number);
@@ -107,7 +131,10 @@ pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
             let mark = mark(&format!("{gone} OR rid IS NEW.{rowid}"));
             (mark.clone(), mark)
         }
-        _ => (mark(&gone), mark(&format!("{gone} OR ({})", same_suspect(table, "NEW")))),
+        _ => {
+            let updated = mark(&format!("{gone} OR ({})", same_suspect(table, "NEW")));
+            (if old_rows { updated.clone() } else { mark(&gone) }, updated)
+        }
     };
     let forget = format!("DELETE FROM {suspects} WHERE {};\n", same_suspect(table, "OLD"));
     let mut copied = vec![table.rowid.map_or("NULL".to_owned(), |rowid| format!("{on}.{rowid}"))];
@@ -124,7 +151,7 @@ pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
     let remember_update = remember(&format!("({moved}) AND NOT ({itself}) AND "));
     let logged: Vec<String> = (0..table.sent.len()).map(|i| format!("OLD.c{i}")).collect();
     let insert = log(number, 'i', &new_row);
-    let update = log(number, 'u', &update);
+    let update = log(number, if old_rows { 'U' } else { 'u' }, &update);
 
     let mut all = vec![make("replaced", "AFTER UPDATE OF gone", &suspects, room, &log(number, 'd', &logged))];
     if table.replace_can_hide_deletes() {
@@ -134,9 +161,19 @@ pub(crate) fn triggers(table: &Table, number: i64) -> Vec<Trigger> {
         all.push(make("insert", "AFTER INSERT", &on, room, &(inserted + &insert)));
         all.push(make("update", "AFTER UPDATE", &on, room, &(updated + &update)));
     } else {
+        if old_rows {
+            // Rare, too: a row that is written under a key that is taken.
+            let taken = format!("WHEN EXISTS (SELECT 1 FROM {on} WHERE {conflicts})");
+            all.push(make("before_insert", "BEFORE INSERT", &on, &taken, &remember("")));
+        }
         // Only a changed key can push another row out, which is rare: every other write is spared the look.
         all.push(make("before_update", "BEFORE UPDATE", &on, &format!("WHEN {moved}"), &remember_update));
         all.push(make("insert", "AFTER INSERT", &on, room, &insert));
+        if old_rows {
+            // Made after `insert`, hence run before it.
+            let remembered = format!("{room} AND EXISTS (SELECT 1 FROM {suspects})");
+            all.push(make("rewritten", "AFTER INSERT", &on, &remembered, &inserted));
+        }
         all.push(make("update", "AFTER UPDATE", &on, room, &update));
         // Made after `update`, hence run before it.
         all.push(make("moved", "AFTER UPDATE", &on, &format!("{room} AND ({moved})"), &updated));

@@ -12,10 +12,10 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::SqliteError;
-use super::install;
+use super::install::{self, Wanted};
 use super::read::{self, LogReader};
 use super::wake::{self, POLL, Schedule};
-use crate::capture::{CaptureStart, Captured};
+use crate::capture::{CaptureStart, Captured, OldRows};
 
 /// The file is quiet when nobody wrote for this long: then the log is pruned without meeting the application.
 const QUIET: Duration = Duration::from_millis(100);
@@ -55,6 +55,14 @@ pub(crate) struct Settings {
     pub(crate) path: PathBuf,
     pub(crate) tables: TablePatterns,
     pub(crate) max_log_rows: u64,
+    pub(crate) old_rows: OldRows,
+}
+
+impl Settings {
+    fn reconcile(&self, conn: &mut Connection) -> Result<bool, SqliteError> {
+        let wanted = Wanted { tables: &self.tables, old_rows: &self.old_rows };
+        install::reconcile(conn, &self.path, wanted, self.max_log_rows)
+    }
 }
 
 pub(crate) struct Worker {
@@ -97,7 +105,7 @@ impl Worker {
         let path = settings.path.clone();
         let mut conn = install::open(&path)?;
         let schema_version = version(&conn, "schema_version")?;
-        install::reconcile(&mut conn, &path, &settings.tables, settings.max_log_rows)?;
+        settings.reconcile(&mut conn)?;
         let source = install::source_id(&conn, &path)?;
         let state = install::state(&conn)?;
         // Without a journal everything that is in the log is also in the snapshot that will be taken.
@@ -264,12 +272,7 @@ impl Worker {
         if !self.schema_pending {
             return Ok(());
         }
-        match install::reconcile(
-            &mut self.conn,
-            &self.settings.path,
-            &self.settings.tables,
-            self.settings.max_log_rows,
-        ) {
+        match self.settings.reconcile(&mut self.conn) {
             Ok(changed) => {
                 // Ours are changes too: what was read before stands, what came meanwhile makes another look.
                 self.schema_version = if changed { self.own_version(version)? } else { version };
@@ -287,9 +290,7 @@ impl Worker {
     /// The version after our own changes; if nothing else changed the schema meanwhile there is nothing to plan for it.
     fn own_version(&mut self, before: i64) -> Result<i64, SqliteError> {
         let after = version(&self.conn, "schema_version")?;
-        let settings = &self.settings;
-        let again =
-            install::reconcile(&mut self.conn, &settings.path, &settings.tables, settings.max_log_rows)?;
+        let again = self.settings.reconcile(&mut self.conn)?;
         Ok(if again { before } else { after })
     }
 

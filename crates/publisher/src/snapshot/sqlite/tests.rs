@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::{ChunkRead, Containment, SnapshotReader, SqliteError, SqliteSnapshots};
 use crate::capture::sqlite::SqliteSource;
-use crate::capture::{Capture, CaptureStart, Captured};
+use crate::capture::{Capture, CaptureStart, Captured, OldRows};
 
 struct App {
     conn: Connection,
@@ -19,7 +19,8 @@ impl App {
         let conn = Connection::open(&path).unwrap();
         conn.pragma_update(None, "journal_mode", "wal").unwrap();
         conn.execute_batch(sql).unwrap();
-        let source = SqliteSource { path, tables: TablePatterns::all(), max_log_rows: 1_000 };
+        let (tables, old_rows) = (TablePatterns::all(), OldRows::default());
+        let source = SqliteSource { path, tables, max_log_rows: 1_000, old_rows };
         assert!(matches!(source.snapshots().await, Err(SqliteError::NotInstalled { .. })));
         drop(source.capture(&CaptureStart::default()).await.unwrap());
         let snapshots = source.snapshots().await.unwrap();

@@ -219,6 +219,7 @@ fn crossed(
     })?;
     // Only a source of this kind may keep its cascades to itself.
     binding.linked &= def.dialect == Dialect::Mysql;
+    binding.deferrable = def.dialect == Dialect::Postgres;
     binding.conversions = Some(conversions);
     Ok(binding)
 }

@@ -106,6 +106,8 @@ pub(super) struct Binding {
     /// Writable columns of the target that the source does not have, quoted, and what they keep.
     pub(super) extra: Vec<(String, Form)>,
     sent: usize,
+    /// The source may let rows share a key for a while.
+    pub(super) deferrable: bool,
     /// How values get into the target's types; `None` between equal ones.
     pub(super) conversions: Option<Conversions>,
 }
@@ -130,7 +132,12 @@ impl Binding {
 
     /// What folding has to know.
     pub(super) fn shape(&self) -> Shape<'_> {
-        Shape { key: &self.def.key, equality: &self.equality, complete: self.sent }
+        Shape {
+            key: &self.def.key,
+            equality: &self.equality,
+            complete: self.sent,
+            deferrable: self.deferrable,
+        }
     }
 
     /// Whether equal keys may have different texts, so that the key is written too.
@@ -595,6 +602,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         automatic,
         extra,
         sent: def.sent_columns().len(),
+        deferrable: def.dialect == Dialect::Postgres,
         conversions: None,
         columns,
     })

@@ -170,6 +170,7 @@ fn crossed(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result
         );
         Misfit { column: Some(def.columns[misfit.column].name.clone()), reason }
     })?;
+    binding.deferrable = def.dialect == Dialect::Postgres;
     binding.conversions = Some(conversions);
     Ok(binding)
 }

@@ -2,7 +2,7 @@
 
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::{ident, literal, qualified};
-use rowbridge_schema::{TableDef, TableName};
+use rowbridge_schema::{Dialect, TableDef, TableName};
 
 use super::session::Session;
 use super::types::{Check, compatible};
@@ -83,6 +83,8 @@ pub(super) struct Binding {
     /// Writable columns of the target that the source does not have, quoted with their types.
     pub(super) extra: Vec<(String, String)>,
     sent: usize,
+    /// The source may let rows share a key for a while.
+    pub(super) deferrable: bool,
     /// How values get into the target's types; `None` between equal ones.
     pub(super) conversions: Option<Conversions>,
 }
@@ -104,7 +106,12 @@ impl Binding {
 
     /// What folding has to know.
     pub(super) fn shape(&self) -> Shape<'_> {
-        Shape { key: &self.def.key, equality: &self.equality, complete: self.sent }
+        Shape {
+            key: &self.def.key,
+            equality: &self.equality,
+            complete: self.sent,
+            deferrable: self.deferrable,
+        }
     }
 
     /// Whether equal keys may have different texts, so that the key is written too.
@@ -376,6 +383,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         overriding,
         extra,
         sent: def.sent_columns().len(),
+        deferrable: def.dialect == Dialect::Postgres,
         conversions: None,
         columns,
     })

@@ -16,11 +16,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::inspect;
-use super::install;
+use super::install::{self, Wanted};
 use super::read::LogReader;
 use super::value::cell;
 use super::{SqliteError, SqliteSource};
-use crate::capture::{Captured, CapturedBlock};
+use crate::capture::{Captured, CapturedBlock, OldRows};
 use crate::journal::Block;
 
 pub(super) type Row = Vec<Cell<'static>>;
@@ -49,7 +49,12 @@ impl App {
     }
 
     pub(super) fn source(&self) -> SqliteSource {
-        SqliteSource { path: self.path.clone(), tables: TablePatterns::all(), max_log_rows: 1_000_000 }
+        SqliteSource {
+            path: self.path.clone(),
+            tables: TablePatterns::all(),
+            max_log_rows: 1_000_000,
+            old_rows: OldRows::default(),
+        }
     }
 
     /// The table's rows as a snapshot would send them.
@@ -81,17 +86,30 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn install(app: &App) -> Self {
-        let source = app.source();
+        Self::of(app.source())
+    }
+
+    /// With old rows of every table.
+    pub(super) fn with_old_rows(app: &App) -> Self {
+        Self::of(SqliteSource { old_rows: OldRows::all(), ..app.source() })
+    }
+
+    fn of(source: SqliteSource) -> Self {
         let mut conn = install::open(&source.path).unwrap();
-        install::reconcile(&mut conn, &source.path, &source.tables, source.max_log_rows).unwrap();
+        reconcile(&mut conn, &source);
         let last = install::state(&conn).unwrap().last;
         let reader = LogReader::new(source.path.clone(), source.tables.clone(), 1, last);
         Self { conn, reader, app: source }
     }
 
     pub(super) fn reconcile(&mut self) -> bool {
-        let SqliteSource { path, tables, max_log_rows } = &self.app;
-        install::reconcile(&mut self.conn, path, tables, *max_log_rows).unwrap()
+        reconcile(&mut self.conn, &self.app)
+    }
+
+    /// From now on with or without old rows; whether anything was written.
+    pub(super) fn wants_old_rows(&mut self, wanted: bool) -> bool {
+        self.app.old_rows = if wanted { OldRows::all() } else { OldRows::default() };
+        self.reconcile()
     }
 
     pub(super) fn all(&mut self) -> Result<Vec<Captured>, SqliteError> {
@@ -108,6 +126,11 @@ impl Log {
     pub(super) fn changes(&mut self) -> Vec<Change> {
         self.all().unwrap().iter().flat_map(changes).collect()
     }
+}
+
+pub(super) fn reconcile(conn: &mut Connection, source: &SqliteSource) -> bool {
+    let wanted = Wanted { tables: &source.tables, old_rows: &source.old_rows };
+    install::reconcile(conn, &source.path, wanted, source.max_log_rows).unwrap()
 }
 
 /// One change as a subscriber reads it.
@@ -209,9 +232,15 @@ impl Model {
             }
             Op::Update => {
                 let new_key = key_of(&change.new);
-                let old_key = if change.old.is_empty() { new_key.clone() } else { change.old.clone() };
+                let whole = change.old.len() == sent.len() && change.old_columns != change.def.key;
+                let old_key = match change.old.len() {
+                    0 => new_key.clone(),
+                    _ if whole => key_of(&change.old),
+                    _ => change.old.clone(),
+                };
                 let at = rows.iter().position(|(k, _)| *k == old_key);
                 let at = at.unwrap_or_else(|| panic!("no such key: {}", change.brief()));
+                assert!(!whole || rows[at].1 == change.old, "another old row: {}", change.brief());
                 assert!(old_key == new_key || rows.iter().all(|(k, _)| *k != new_key), "{}", change.brief());
                 rows[at] = (new_key, change.new.clone());
             }

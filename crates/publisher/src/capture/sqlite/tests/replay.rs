@@ -70,17 +70,21 @@ fn statement() -> impl Strategy<Value = String> {
     ]
 }
 
-fn replay(statements: &[String], recursive: bool) {
+/// In the middle the triggers change their form, or do not.
+fn replay(statements: &[String], recursive: bool, old_rows: [bool; 2]) {
     let app = App::new(SCHEMA);
     app.run("PRAGMA foreign_keys = ON");
     app.run(&format!("PRAGMA recursive_triggers = {recursive}"));
     let mut log = Log::install(&app);
-    for sql in statements {
-        // Constraint errors are part of the game: what they leave is in the table and must be in the log.
-        let _ = app.conn.execute_batch(sql);
-    }
-    if !app.conn.is_autocommit() {
-        app.run("COMMIT");
+    for (part, old_rows) in statements.chunks(statements.len().div_ceil(2)).zip(old_rows) {
+        log.wants_old_rows(old_rows);
+        for sql in part {
+            // Constraint errors are part of the game: what they leave is in the table and must be in the log.
+            let _ = app.conn.execute_batch(sql);
+        }
+        if !app.conn.is_autocommit() {
+            app.run("COMMIT");
+        }
     }
     let changes = log.changes();
     let mut model = Model::default();
@@ -98,14 +102,22 @@ proptest! {
     fn replayed_changes_give_the_table(
         statements in prop::collection::vec(statement(), 1..40),
         recursive in any::<bool>(),
+        old_rows in any::<[bool; 2]>(),
     ) {
-        replay(&statements, recursive);
+        replay(&statements, recursive, old_rows);
     }
 }
 
 fn captured(schema: &str, sql: &str) -> Vec<String> {
     let app = App::new(schema);
     let mut log = Log::install(&app);
+    app.run(sql);
+    brief(&log.changes())
+}
+
+fn captured_with_old_rows(schema: &str, sql: &str) -> Vec<String> {
+    let app = App::new(schema);
+    let mut log = Log::with_old_rows(&app);
     app.run(sql);
     brief(&log.changes())
 }
@@ -155,4 +167,59 @@ fn an_update_tells_the_old_key_only_where_it_changed() {
     assert_eq!(captured(schema, "UPDATE a SET k = 'X'"), ["u a [x] X,1"]);
     let nullable = "CREATE TABLE a(k TEXT PRIMARY KEY, v); INSERT INTO a VALUES(NULL, 1)";
     assert_eq!(captured(nullable, "UPDATE a SET v = 2"), ["u a [NULL,1] NULL,2"]);
+}
+
+#[test]
+fn old_rows_come_with_every_update_and_replaced_row() {
+    let old_rows = captured_with_old_rows;
+    let plain =
+        "CREATE TABLE a(id INTEGER PRIMARY KEY, v, w); INSERT INTO a VALUES(1, 'x', 2), (2, 'y', NULL)";
+    assert_eq!(old_rows(plain, "UPDATE a SET v = 'z' WHERE id = 1"), ["u a [1,x,2] 1,z,2"]);
+    assert_eq!(old_rows(plain, "UPDATE a SET id = 9 WHERE id = 2"), ["u a [2,y,NULL] 9,y,NULL"]);
+    assert_eq!(old_rows(plain, "DELETE FROM a WHERE id = 2"), ["d a [2,y,NULL]"]);
+    assert_eq!(old_rows(plain, "INSERT INTO a(v) VALUES('n')"), ["i a 3,n,NULL"]);
+    let replaced = ["d a [1,x,2]", "i a 1,n,NULL"];
+    assert_eq!(old_rows(plain, "REPLACE INTO a(id, v) VALUES(1, 'n')"), replaced);
+    assert_eq!(
+        old_rows(plain, "PRAGMA recursive_triggers = ON; REPLACE INTO a(id, v) VALUES(1, 'n')"),
+        replaced
+    );
+    let upsert = "INSERT INTO a VALUES(1, 'n', 3) ON CONFLICT DO UPDATE SET v = excluded.v";
+    assert_eq!(old_rows(plain, upsert), ["u a [1,x,2] 1,n,2"]);
+    assert_eq!(
+        old_rows(plain, "INSERT OR IGNORE INTO a VALUES(1, 'n', 3); INSERT INTO a VALUES(3, 'm', 3)"),
+        ["i a 3,m,3"]
+    );
+    assert_eq!(
+        old_rows(
+            plain,
+            "INSERT OR IGNORE INTO a VALUES(1, 'n', 3); DELETE FROM a; REPLACE INTO a VALUES(1, 'm', 3)"
+        ),
+        ["d a [1,x,2]", "d a [2,y,NULL]", "i a 1,m,3"]
+    );
+    let unique = "CREATE TABLE a(id INTEGER PRIMARY KEY, u UNIQUE); INSERT INTO a VALUES(1, 'x'), (2, 'y')";
+    assert_eq!(old_rows(unique, "REPLACE INTO a VALUES(1, 'y')"), ["d a [1,x]", "d a [2,y]", "i a 1,y"]);
+    let text = "CREATE TABLE a(k TEXT COLLATE NOCASE NOT NULL PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO a VALUES('x', 1)";
+    assert_eq!(old_rows(text, "REPLACE INTO a VALUES('X', 2)"), ["d a [x,1]", "i a X,2"]);
+    let keyless = "CREATE TABLE a(v, w); INSERT INTO a VALUES('x', 1)";
+    assert_eq!(old_rows(keyless, "UPDATE a SET w = 2"), captured(keyless, "UPDATE a SET w = 2"));
+}
+
+#[test]
+fn wide_old_rows_come_in_pieces() {
+    for width in [16, 17, 32, 33, 70] {
+        let columns: Vec<String> = (1..width).map(|i| format!("c{i}")).collect();
+        let values: Vec<String> = (1..width).map(|i| i.to_string()).collect();
+        let schema = format!(
+            "CREATE TABLE a(id INTEGER PRIMARY KEY, {}); INSERT INTO a VALUES(0, {})",
+            columns.join(","),
+            values.join(",")
+        );
+        let row = format!("0,{}", values.join(","));
+        let changed = format!("9,{}", values.join(","));
+        assert_eq!(
+            captured_with_old_rows(&schema, "UPDATE a SET id = 9; DELETE FROM a"),
+            [format!("u a [{row}] {changed}"), format!("d a [{changed}]")]
+        );
+    }
 }

@@ -1,8 +1,7 @@
 //! What migrations do to the triggers, and how it is noticed.
 
-use super::{App, Captured, Log, Model, brief, changes};
-use crate::capture::sqlite::SqliteError;
-use crate::capture::sqlite::install;
+use super::{App, Captured, Log, Model, brief, changes, reconcile};
+use crate::capture::sqlite::{SqliteError, install, teardown};
 
 /// `new t` or `resync t` for each announcement.
 fn announced(all: &[Captured]) -> Vec<String> {
@@ -135,7 +134,7 @@ fn a_full_log_stops_itself_and_can_be_restarted() {
     let mut log = Log::install(&app);
     let mut source = app.source();
     source.max_log_rows = 10;
-    install::reconcile(&mut log.conn, &app.path, &source.tables, 10).unwrap();
+    reconcile(&mut log.conn, &source);
     for i in 0..50 {
         app.run(&format!("UPDATE t SET v = {i}"));
     }
@@ -221,4 +220,38 @@ fn a_large_transaction_comes_in_parts_that_end_once() {
     let mut model = Model::default();
     all.iter().flat_map(changes).for_each(|change| model.apply(&change));
     model.assert_equals(&app, "t");
+}
+
+#[test]
+fn old_rows_begin_and_end_without_a_snapshot_and_without_a_gap() {
+    let app = App::new(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES(1, 'a'); CREATE TABLE n(v)",
+    );
+    let mut log = Log::install(&app);
+    let triggers = || -> Vec<String> {
+        let mut statement =
+            app.conn.prepare("SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY 1").unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let plain = triggers();
+    app.run("UPDATE t SET v = 'b'; UPDATE t SET id = 2");
+    assert!(log.wants_old_rows(true) && !log.wants_old_rows(true));
+    assert_ne!(triggers(), plain);
+    app.run("UPDATE t SET v = 'c'; UPDATE t SET id = 3");
+    assert!(log.wants_old_rows(false));
+    assert_eq!(triggers(), plain);
+    app.run("UPDATE t SET v = 'd'; DELETE FROM t");
+    let all = log.all().unwrap();
+    assert_eq!(announced(&all), [""; 0]);
+    let changes: Vec<_> = all.iter().flat_map(changes).collect();
+    assert_eq!(
+        brief(&changes),
+        ["u t 1,b", "u t [1] 2,b", "u t [2,b] 2,c", "u t [2,c] 3,c", "u t 3,d", "d t [3,d]"]
+    );
+    // What is amiss besides is not passed over.
+    app.run("DROP TRIGGER rowbridge_2_update");
+    log.wants_old_rows(true);
+    assert_eq!(announced(&log.all().unwrap()), ["resync t"]);
+    teardown(&app.path, false).unwrap();
+    assert_eq!(triggers(), [""; 0]);
 }
