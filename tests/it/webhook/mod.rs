@@ -2,6 +2,7 @@
 
 mod faults;
 mod operate;
+mod outbox;
 
 use std::time::Duration;
 

@@ -37,6 +37,9 @@ impl Classified for ReadError {
             Self::Make(MakeError::Columns { .. } | MakeError::Computed { .. }) => {
                 Some("Correct endpoint.columns and restart; events wait in the journal.".to_owned())
             }
+            Self::Make(MakeError::Outbox { source, .. }) => {
+                Some(format!("{} Restart then; events wait in the journal.", source.fix()))
+            }
             Self::Make(_) => Some(
                 "The journal was written by another release: start that one again, and let it deliver what is there."
                     .to_owned(),

@@ -9,6 +9,8 @@ use toml::de::DeValue;
 use super::error::{ConfigErrors, Problem};
 #[cfg(test)]
 use super::load_endpoint;
+#[cfg(test)]
+use super::load_outbox;
 use super::reader::{Field, Keys, Reader, Section};
 use super::substitute::{Piece, Sources};
 use super::{AdminConfig, Config, DatabaseUrl, defaults, load_publisher, load_subscriber};
@@ -23,6 +25,7 @@ const ROOT: Keys = Keys {
         "publisher",
         "source",
         "journal",
+        "outbox",
         "endpoint",
         "subscriber",
         "target",
@@ -36,11 +39,12 @@ const ADMIN: Keys = Keys { section: "admin", keys: &["listen"] };
 
 /// Every section, for the test that compares them with the default file.
 #[cfg(test)]
-pub(super) const SECTIONS: [&Keys; 10] = [
+pub(super) const SECTIONS: [&Keys; 11] = [
     &ROOT,
     &load_publisher::PUBLISHER,
     &load_publisher::SOURCE,
     &load_publisher::JOURNAL,
+    &load_outbox::OUTBOX,
     &load_endpoint::ENDPOINT,
     &load_subscriber::SUBSCRIBER,
     &load_subscriber::TARGET,
@@ -77,7 +81,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
 
     needs(reader, &root, "publisher", "source", "[source]", "say which database to capture");
     needs(reader, &root, "publisher", "endpoint", "[[endpoint]]", "say where changes are sent");
-    for part in ["source", "journal", "endpoint"] {
+    for part in ["source", "journal", "outbox", "endpoint"] {
         needs(reader, &root, part, "publisher", "[publisher]", "or remove this section");
     }
     needs(reader, &root, "subscriber", "target", "[target]", "say which database is written");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::error::Problem;
 use super::load::{database, table_patterns};
 use super::load_endpoint;
+use super::load_outbox;
 use super::reader::{Keys, Reader, Section};
 use super::{
     ConfirmPolicy, DatabaseUrl, JournalConfig, PublisherConfig, SnapshotMode, SourceConfig, defaults,
@@ -64,16 +65,20 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
         }),
         Some(field) => reader.section(&field, &JOURNAL).and_then(|section| journal(reader, &section)),
     };
+    let outboxes = match root.get("outbox") {
+        None => Some(Vec::new()),
+        Some(field) => load_outbox::outboxes(reader, &field),
+    };
     let endpoints = root.get("endpoint").and_then(|field| load_endpoint::endpoints(reader, &field));
+    if let (Some(field), Some(endpoints)) = (root.get("outbox"), &endpoints) {
+        load_outbox::needs_webhook(reader, &field, endpoints);
+    }
     publisher?;
     let config = || {
-        Some(PublisherConfig {
-            stream: stream?,
-            state_dir: state_dir?,
-            source: source?,
-            journal: journal?,
-            endpoints: endpoints?,
-        })
+        let (mut source, mut endpoints) = (source?, endpoints?);
+        source.outboxes = outboxes?;
+        load_outbox::apply(&mut source, &mut endpoints);
+        Some(PublisherConfig { stream: stream?, state_dir: state_dir?, source, journal: journal?, endpoints })
     };
     Some(config())
 }
@@ -159,6 +164,7 @@ fn source(
         slot: slot?,
         publication: publication?,
         max_transaction: max_transaction?,
+        outboxes: Vec::new(),
         max_retained: max_retained?,
         max_log_rows: max_log_rows?,
     })

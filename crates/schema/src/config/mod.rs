@@ -9,6 +9,7 @@ pub mod error;
 mod load;
 mod load_columns;
 mod load_endpoint;
+mod load_outbox;
 mod load_publisher;
 mod load_subscriber;
 mod load_webhook;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::event::outbox::OutboxConfig;
 use crate::name::{EndpointName, StreamName};
 use crate::pattern::TablePatterns;
 use crate::secret::{Secret, SigningKey};
@@ -153,6 +155,8 @@ pub struct SourceConfig {
     pub publication: String,
     /// Bytes up to which a source transaction is applied whole.
     pub max_transaction: u64,
+    /// Tables whose new rows are messages; `tables` takes them all.
+    pub outboxes: Vec<OutboxConfig>,
     /// PostgreSQL: bytes of WAL that the slot may hold because of slow endpoints before the slowest one is detached.
     pub max_retained: Option<u64>,
     /// SQLite: most rows that the change log may hold before it marks itself overflowed.

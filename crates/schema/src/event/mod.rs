@@ -10,7 +10,9 @@ mod framing;
 mod instant;
 pub mod json;
 pub mod json_schema;
+pub mod message;
 pub mod natural;
+pub mod outbox;
 pub mod shape;
 pub mod template;
 #[cfg(test)]
@@ -19,6 +21,7 @@ pub mod xml;
 pub mod xml_schema;
 
 pub use framing::Framing;
+pub use message::Message;
 
 use crate::cell::Cell;
 use crate::name::{EndpointName, SourceId, StreamName};
@@ -39,10 +42,12 @@ pub enum EventOp {
     Read,
     /// All rows of a table are gone.
     Truncate,
+    /// The application says something: a new row of an outbox table, a logical message.
+    Message,
 }
 
 impl EventOp {
-    /// `insert`, `update`, `delete`, `read`, `truncate`: as configurations, filters and bodies name it.
+    /// `insert`, `update`, `delete`, `read`, `truncate`, `message`: as configurations, filters and bodies name it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -51,10 +56,11 @@ impl EventOp {
             Self::Delete => "delete",
             Self::Read => "read",
             Self::Truncate => "truncate",
+            Self::Message => "message",
         }
     }
 
-    /// The event's type: `row.insert`, `table.truncate`.
+    /// The event's type: `row.insert`, `table.truncate`, `message`.
     #[must_use]
     pub fn event_type(self) -> &'static str {
         match self {
@@ -63,6 +69,7 @@ impl EventOp {
             Self::Delete => "row.delete",
             Self::Read => "row.read",
             Self::Truncate => "table.truncate",
+            Self::Message => "message",
         }
     }
 }
@@ -114,4 +121,6 @@ pub struct Event<'a> {
     /// Names of the columns whose values differ between `before` and `after`; `None` where the old row is not known in
     /// full.
     pub changed: Option<Vec<&'a str>>,
+    /// What a message says; there exactly if `op` is one. Such an event has no key and no rows.
+    pub message: Option<Message<'a>>,
 }

@@ -23,6 +23,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, part: Part, options: &
         (EventOp::Update, _) => "u",
         (EventOp::Read, _) => "r",
         (EventOp::Truncate, _) => "t",
+        (EventOp::Message, _) => "m",
     };
     let before = event.before.as_deref().filter(|_| matches!(op, "u" | "d"));
     let after = event.after.as_deref().filter(|_| matches!(op, "c" | "u" | "r"));
