@@ -5,7 +5,7 @@ use std::path::Path;
 use rowbridge_schema::TableDef;
 use rowbridge_schema::config::PublisherConfig;
 use rowbridge_schema::event::EventOp;
-use rowbridge_schema::event::outbox::{Outbox, OutboxConfig};
+use rowbridge_schema::event::outbox::{Outbox, OutboxConfig, logical_message};
 
 use crate::check::Finding;
 
@@ -15,8 +15,10 @@ pub(crate) fn check_outboxes(file: &Path, publisher: &PublisherConfig, tables: &
 }
 
 fn check(file: &Path, publisher: &PublisherConfig, outbox: &OutboxConfig, tables: &[TableDef]) -> Finding {
-    let place = |key: &str| format!("{}:{}: outbox.{key}: ", file.display(), outbox.lines.of(key));
-    let Some(def) = tables.iter().find(|def| outbox.is(&def.name)) else {
+    let section = if outbox.is_logical() { "source" } else { "outbox" };
+    let place = |key: &str| format!("{}:{}: {section}.{key}: ", file.display(), outbox.lines.of(key));
+    let logical = outbox.is_logical().then(logical_message);
+    let Some(def) = tables.iter().chain(&logical).find(|def| outbox.is(&def.name)) else {
         return Finding::warning(
             format!("{}there is no table {}", place("table"), outbox.table),
             "Create it, or correct the name: schema.table, for MySQL database.table, for SQLite the table alone.",
@@ -33,10 +35,14 @@ fn check(file: &Path, publisher: &PublisherConfig, outbox: &OutboxConfig, tables
         })
     };
     if !takes(EventOp::Message) {
+        let key = if outbox.is_logical() { "messages" } else { "table" };
         return Finding::warning(
-            format!("{}no endpoint takes the messages of {}", place("table"), outbox.table),
+            format!("{}no endpoint takes the messages of {}", place(key), outbox.table),
             "Name the table in tables of an endpoint, and \"message\" in its operations, or leave both out.",
         );
+    }
+    if outbox.is_logical() {
+        return Finding::ok("logical messages are sent");
     }
     Finding::ok(format!("{} is an outbox: new rows are messages", outbox.table))
 }

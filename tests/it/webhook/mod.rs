@@ -1,6 +1,7 @@
 //! Endpoints that are not Rowbridge: what they get, in which order, and what becomes of it when they fail.
 
 mod faults;
+mod messages;
 mod operate;
 mod outbox;
 

@@ -82,14 +82,19 @@ fn ids_of_messages(requests: &[Received]) -> Vec<String> {
 }
 
 async fn wait_for_message(receiver: &Receiver, id: &str) -> Vec<Received> {
+    wait_until(receiver, |requests| ids_of_messages(requests).iter().any(|found| found == id)).await
+}
+
+/// Waits until what has come is enough.
+pub(super) async fn wait_until(receiver: &Receiver, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
     let until = tokio::time::Instant::now() + 4 * DEADLINE;
     loop {
         let requests = receiver.requests();
-        if ids_of_messages(&requests).iter().any(|found| found == id) {
+        if enough(&requests) {
             return requests;
         }
         let seen = requests.iter().map(|request| String::from_utf8_lossy(&request.body).into_owned());
-        assert!(tokio::time::Instant::now() < until, "{id} did not come: {:?}", seen.collect::<Vec<_>>());
+        assert!(tokio::time::Instant::now() < until, "not all has come: {:?}", seen.collect::<Vec<_>>());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

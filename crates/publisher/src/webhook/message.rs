@@ -97,8 +97,11 @@ impl Maker {
             return Ok(());
         }
         let id = format!("{}:{}", self.common.stream, change.position);
-        let lane = self.message_lane(shape, change.position, message.key.as_deref());
-        let shown_key = message.key.as_deref().map(shown);
+        // Logical messages have no key; those of one prefix belong together.
+        let key = if message.logical { &message.kind } else { &message.key };
+        let lane = self.message_lane(shape, change.position, key.as_deref());
+        let shown_key = message.key.as_deref().map(|key| shown("key", key));
+        let shown_key = shown_key.or_else(|| message.kind.as_deref().map(|kind| shown("type", kind)));
         let event = Event {
             id: &id,
             op: EventOp::Message,
@@ -148,9 +151,9 @@ impl Maker {
 }
 
 /// For a dead letter's list.
-fn shown(key: &str) -> Box<str> {
+fn shown(name: &str, value: &str) -> Box<str> {
     const LONGEST: usize = 200;
-    let mut text = format!("key={key}");
+    let mut text = format!("{name}={value}");
     text.truncate(text.floor_char_boundary(LONGEST));
     text.into()
 }

@@ -7,6 +7,7 @@ use super::load_subscriber::table_name;
 use super::reader::{Field, Keys, Reader, Section};
 use super::{EndpointConfig, SourceConfig, defaults};
 use crate::event::outbox::{OutboxConfig, OutboxLines};
+use crate::pattern::TablePatterns;
 
 pub(super) const OUTBOX: Keys =
     Keys { section: "outbox", keys: &["table", "id", "type", "key", "payload", "json", "headers"] };
@@ -105,13 +106,41 @@ fn headers(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<String>> {
 /// a pattern means the application's data.
 pub(super) fn apply(source: &mut SourceConfig, endpoints: &mut [EndpointConfig]) {
     for outbox in &source.outboxes {
-        source.tables.push(true, &outbox.table);
+        if !outbox.is_logical() {
+            source.tables.push(true, &outbox.table);
+        }
         for bridge in endpoints.iter_mut().filter(|endpoint| endpoint.webhook.is_none()) {
-            if !bridge.tables.names(&outbox.table) {
+            if outbox.is_logical() || !bridge.tables.names(&outbox.table) {
                 bridge.tables.push(false, &outbox.table);
             }
         }
     }
+}
+
+/// `source.messages`: which logical messages, by patterns of their prefixes.
+pub(super) fn messages(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<TablePatterns> {
+    const EXPECTED: &str = "a pattern of prefixes";
+    let elements = reader.list(field, "a list of prefixes", "[\"order.*\"]")?;
+    if elements.is_empty() {
+        reader.report(field, Problem::EmptyList { way_out: "leave it out to send none" });
+        return None;
+    }
+    let patterns: Vec<_> = elements
+        .iter()
+        .map(|element| {
+            let text = reader.filled_text(element, EXPECTED, "\"order.*\"")?;
+            if text == "!" {
+                return reader.unexpected(element, EXPECTED, "such as \"!order.draft\"");
+            }
+            Some(text)
+        })
+        .collect();
+    let patterns = patterns.into_iter().collect::<Option<Vec<_>>>()?;
+    if patterns.iter().all(|pattern| pattern.starts_with('!')) {
+        reader.report(field, Problem::SelectsNothing);
+        return None;
+    }
+    TablePatterns::new(&patterns).ok()
 }
 
 /// Messages are for endpoints that are not Rowbridge: without one, a file with an outbox says something that never happens.

@@ -157,6 +157,8 @@ pub struct SourceConfig {
     pub max_transaction: u64,
     /// Tables whose new rows are messages; `tables` takes them all.
     pub outboxes: Vec<OutboxConfig>,
+    /// PostgreSQL: which logical messages, by their prefixes; none if `None`.
+    pub messages: Option<TablePatterns>,
     /// PostgreSQL: bytes of WAL that the slot may hold because of slow endpoints before the slowest one is detached.
     pub max_retained: Option<u64>,
     /// SQLite: most rows that the change log may hold before it marks itself overflowed.

@@ -23,6 +23,8 @@ pub struct Message<'a> {
     pub payload: Field<'a>,
     /// What else travels along, by name.
     pub headers: Vec<Field<'a>>,
+    /// A logical message of PostgreSQL.
+    pub logical: bool,
 }
 
 /// What a payload is.
@@ -69,6 +71,19 @@ impl<'a> Message<'a> {
 }
 
 impl Payload<'_> {
+    /// Appends it as base64 in a JSON string, whatever it is.
+    pub fn write_base64(&self, out: &mut Vec<u8>) {
+        let mut bytes = Vec::new();
+        match self {
+            Self::Bytes(hex) => natural::push_bytes(&mut bytes, hex),
+            Self::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+            Self::Json(natural) => natural::write_natural(&mut bytes, natural),
+        }
+        out.push(b'"');
+        natural::push_base64(out, &bytes);
+        out.push(b'"');
+    }
+
     /// Appends it as a JSON value: bytes are a string in base64, text is a string.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         match self {

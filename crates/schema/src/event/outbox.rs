@@ -13,10 +13,28 @@ use super::natural::{self, Natural, Odd};
 use crate::cell::Cell;
 use crate::expr::Row;
 use crate::expr::suggest::nearest;
-use crate::table::{Dialect, TableDef, TableName};
+use crate::table::{Column as Declared, Dialect, TableDef, TableName};
 use crate::types::ColumnType;
 
 pub use error::OutboxError;
+
+/// The table that stands for logical messages of PostgreSQL: the journal holds each as an insert into it. No table can be
+/// called so, since those of PostgreSQL have a schema.
+pub const LOGICAL_MESSAGE: &str = "pg_logical_message";
+
+/// The definition of [`LOGICAL_MESSAGE`]. It is in journals: a column that is added goes to the end.
+#[must_use]
+pub fn logical_message() -> TableDef {
+    let column = |name: &str, kind: &str| Declared { not_null: true, ..Declared::new(name, kind) };
+    TableDef {
+        dialect: Dialect::Postgres,
+        name: TableName::bare(LOGICAL_MESSAGE),
+        columns: vec![column("prefix", "text"), column("content", "bytea")],
+        key: Vec::new(),
+        types: Vec::new(),
+        options: Vec::new(),
+    }
+}
 
 /// One `[[outbox]]`. The names of columns are raw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +85,27 @@ impl OutboxLines {
 }
 
 impl OutboxConfig {
+    /// Logical messages of PostgreSQL: the prefix is the type, and content has no type, so what it is shows by itself.
+    #[must_use]
+    pub fn logical(line: usize) -> Self {
+        Self {
+            table: LOGICAL_MESSAGE.to_owned(),
+            id: None,
+            kind: Some("prefix".to_owned()),
+            key: None,
+            payload: "content".to_owned(),
+            json: true,
+            headers: Some(Vec::new()),
+            lines: OutboxLines { table: line, ..OutboxLines::default() },
+        }
+    }
+
+    /// Whether these are logical messages.
+    #[must_use]
+    pub fn is_logical(&self) -> bool {
+        self.table == LOGICAL_MESSAGE
+    }
+
     /// Whether this is the table.
     #[must_use]
     pub fn is(&self, table: &TableName) -> bool {
@@ -96,6 +135,7 @@ pub struct Outbox {
     payload: Column,
     json: bool,
     headers: Vec<Column>,
+    logical: bool,
 }
 
 impl Outbox {
@@ -127,7 +167,7 @@ impl Outbox {
                     .collect()
             }
         };
-        Ok(Self { id, kind, key, payload, json: config.json, headers })
+        Ok(Self { id, kind, key, payload, json: config.json, headers, logical: config.is_logical() })
     }
 
     /// What a new row says.
@@ -144,6 +184,7 @@ impl Outbox {
             key: plain(&self.key),
             payload: self.payload(row),
             headers: self.headers.iter().filter_map(field).collect(),
+            logical: self.logical,
         }
     }
 
@@ -154,7 +195,8 @@ impl Outbox {
             _ if !self.json => None,
             Natural::Text(text) | Natural::Odd(Odd::Text(text)) => Some(Cow::Borrowed(text)),
             Natural::Bytes(hex) | Natural::Odd(Odd::Blob(hex)) => {
-                text_of(hex).filter(|text| natural::is_json(text)).map(Cow::Owned)
+                // A text in a column of JSON that is no JSON is a text.
+                text_of(hex).filter(|text| self.logical || natural::is_json(text)).map(Cow::Owned)
             }
             _ => None,
         };

@@ -1,6 +1,7 @@
 //! Who captures and who gets an outbox.
 
 use super::*;
+use crate::event::outbox::LOGICAL_MESSAGE;
 
 fn file(endpoints: &str, outbox: &str) -> String {
     format!(
@@ -45,6 +46,33 @@ fn columns_have_defaults_and_may_be_missing() {
     let own = &own.source.outboxes[0];
     assert_eq!((&own.kind, own.key.as_deref(), own.json), (&None, Some("order_id"), true));
     assert_eq!((own.headers.as_deref(), own.lines.of("key")), (Some(&[][..]), 11));
+}
+
+#[test]
+fn logical_messages_are_for_webhooks_and_for_postgres() {
+    let endpoints = [endpoint("copy", ""), endpoint("crm", "format = \"json\"")].concat();
+    let text = file(&endpoints, "").replace("tables = [", "messages = [\"app.*\"]\ntables = [");
+    let publisher = publisher(&text);
+    let logical = &publisher.source.outboxes[0];
+    assert!(logical.is_logical() && publisher.source.outboxes.len() == 2, "{logical:?}");
+    let takes = |at: usize| publisher.endpoints[at].tables.matches(&TableName::bare(LOGICAL_MESSAGE));
+    assert_eq!((takes(0), takes(1)), (false, true));
+    assert!(!publisher.source.tables.names(LOGICAL_MESSAGE), "no table of the source is called so");
+    let told = |line: &str| error_of("source", line);
+    assert_eq!(
+        told("messages = [\"app.*\"]"),
+        "source.messages: has no effect with kind = \"sqlite\" (remove it)"
+    );
+    let postgres = |value: &str| errors(&text.replace("[\"app.*\"]", value));
+    assert!(postgres("[]").contains("source.messages: is an empty list (leave it out to send none)"));
+    assert!(postgres("\"app\"").contains("source.messages: expected a list of prefixes, found \"app\""));
+    assert!(postgres("[\"!app\"]").contains("source.messages: selects nothing"));
+    let bridge = text.replace("format = \"json\"", "");
+    assert!(
+        errors(&bridge).contains("source.messages: needs an [[endpoint]] with another format"),
+        "{}",
+        errors(&bridge)
+    );
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn every_key_is_in_the_default_file() {
 fn the_default_file_shows_the_defaults() {
     let examples = [
         "max_retained",
+        "messages ",
         "[[outbox]]",
         "table ",
         "id ",
@@ -122,7 +123,8 @@ fn the_default_file_shows_the_defaults() {
     // The examples are valid too.
     let config = read(&uncommented(DEFAULT_TOML, |line| !line.starts_with("max_log_rows"))).unwrap();
     assert_eq!(config.publisher.as_ref().unwrap().source.max_retained, Some(20 << 30));
-    let outbox = &config.publisher.as_ref().unwrap().source.outboxes[0];
+    // The first one is for logical messages.
+    let outbox = &config.publisher.as_ref().unwrap().source.outboxes[1];
     let columns = [&outbox.id, &outbox.kind, &outbox.key].map(|name| name.as_deref());
     assert_eq!((columns, outbox.json), ([Some("id"), Some("type"), Some("aggregateid")], false));
     let endpoints = &config.publisher.as_ref().unwrap().endpoints;

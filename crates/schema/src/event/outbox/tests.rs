@@ -89,6 +89,27 @@ fn a_payload_is_json_where_its_column_or_the_file_says_so() {
 }
 
 #[test]
+fn content_of_logical_messages_shows_what_it_is() {
+    let outbox = Outbox::compile(&OutboxConfig::logical(1), &logical_message()).unwrap();
+    let told = |content: &'static str| {
+        let row = vec![Some(Cell::text("order.paid")), Some(Cell::text(content))];
+        let message = outbox.message(&row);
+        assert_eq!(
+            (message.kind.as_deref(), message.id.as_deref(), message.logical),
+            (Some("order.paid"), None, true)
+        );
+        let mut base64 = Vec::new();
+        message.payload().write_base64(&mut base64);
+        (json(message.payload()), String::from_utf8(base64).unwrap())
+    };
+    let shown = |content, json: &str, base64: &str| assert_eq!(told(content), (json.into(), base64.into()));
+    shown("\\x7b2261223a20317d", "{\"a\": 1}", "\"eyJhIjogMX0=\"");
+    shown("\\x6869", "\"hi\"", "\"aGk=\"");
+    shown("\\x00ff10", "\"AP8Q\"", "\"AP8Q\"");
+    shown("\\x", "\"\"", "\"\"");
+}
+
+#[test]
 fn columns_that_are_not_there_are_told_by_their_key() {
     let told =
         |config: OutboxConfig| Outbox::compile(&config, &table(Dialect::Postgres, "text")).unwrap_err();
