@@ -14,6 +14,7 @@ use crate::capture::OldRows;
 use crate::capture::mysql;
 use crate::capture::postgres::{self, PostgresError};
 use crate::capture::sqlite::{self, SqliteError};
+use crate::check_outbox::check_outboxes;
 use crate::http::Client;
 use crate::lane;
 use crate::source::connector;
@@ -157,19 +158,21 @@ async fn check_webhook(endpoint: &EndpointConfig, webhook: &WebhookConfig) -> Fi
     }
 }
 
-/// What endpoints say of their tables, compared with the tables that there are. `file` names the configuration.
+/// What outboxes and endpoints say of their tables, compared with the tables that there are. `file` names the configuration.
 #[must_use]
 pub fn check_shapes(
     file: &std::path::Path,
     publisher: &PublisherConfig,
     tables: &[TableDef],
 ) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = check_outboxes(file, publisher, tables);
     for endpoint in &publisher.endpoints {
         let Some(webhook) = &endpoint.webhook else { continue };
         let mut told = Vec::new();
         let mut shapes = Vec::new();
-        for def in tables.iter().filter(|def| endpoint.tables.matches(&def.name)) {
+        // Of an outbox the endpoint sees messages, not columns.
+        let is_outbox = |def: &TableDef| publisher.source.outboxes.iter().any(|outbox| outbox.is(&def.name));
+        for def in tables.iter().filter(|def| endpoint.tables.matches(&def.name) && !is_outbox(def)) {
             let place = |line: usize, key: &str| format!("{}:{line}: endpoint.{key}: ", file.display());
             if let Some(program) = &webhook.when {
                 let place = place(webhook.lines.when, "when");

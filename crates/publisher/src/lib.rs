@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod check;
+mod check_outbox;
 pub mod deliveries;
 pub mod http;
 pub mod journal;

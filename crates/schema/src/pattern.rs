@@ -39,6 +39,17 @@ impl TablePatterns {
         Self { entries: vec![(true, "*".to_owned())] }
     }
 
+    /// Adds an entry at the end, which wins over those before it.
+    pub fn push(&mut self, include: bool, pattern: &str) {
+        self.entries.push((include, pattern.to_owned()));
+    }
+
+    /// Whether a table is included by its name as it is, not only by a pattern.
+    #[must_use]
+    pub fn names(&self, table: &str) -> bool {
+        self.entries.iter().any(|(include, pattern)| *include && pattern == table)
+    }
+
     /// Whether the table belongs: the last matching entry decides. What Rowbridge made for itself never does.
     #[must_use]
     pub fn matches(&self, table: &TableName) -> bool {

@@ -13,6 +13,8 @@ use crate::cli::rowbridge;
 
 fn source(url: &str, tables: &[&str]) -> SourceConfig {
     SourceConfig {
+        outboxes: Vec::new(),
+        messages: None,
         database: DatabaseUrl::parse(url).unwrap(),
         tables: TablePatterns::new(tables).unwrap(),
         snapshot: SnapshotMode::Initial,

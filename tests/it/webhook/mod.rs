@@ -3,8 +3,10 @@
 mod alert;
 mod asked;
 mod faults;
+mod messages;
 mod old_rows;
 mod operate;
+mod outbox;
 mod reach;
 mod request;
 

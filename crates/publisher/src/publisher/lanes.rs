@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rowbridge_schema::config::{ConfirmPolicy, EndpointConfig};
+use rowbridge_schema::event::outbox::OutboxConfig;
 use rowbridge_schema::{EndpointName, Position, SourceId, TablePatterns};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use crate::deliveries::{EndpointChange, EventKind, Recorder, StoreError};
 use crate::journal::{Journal as _, SegmentJournal};
 use crate::lane::{Lane, LaneConfig, LaneHandle, LaneState, LaneStatus, Orders};
 use crate::pump::Roster;
-use crate::state::{State, StateError};
+use crate::state::{Job, State, StateError};
 use crate::webhook::{Desk, Place, Sender, WebhookLane, WebhookLaneConfig};
 
 /// All windows together; the promise of 64 MiB resident has to hold however many endpoints lag.
@@ -37,6 +38,7 @@ fn held_by_operator(orders: &mut Orders, recorder: &Recorder, name: &EndpointNam
 /// The lanes as others speak to them.
 pub(super) struct Board {
     endpoints: Vec<EndpointConfig>,
+    outboxes: Vec<OutboxConfig>,
     confirm: ConfirmPolicy,
     state: Arc<State>,
     journal: Arc<SegmentJournal>,
@@ -46,11 +48,12 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(
         endpoints: Vec<EndpointConfig>,
+        outboxes: Vec<OutboxConfig>,
         confirm: ConfirmPolicy,
         state: Arc<State>,
         journal: Arc<SegmentJournal>,
     ) -> Self {
-        Self { endpoints, confirm, state, journal, handles: Mutex::default() }
+        Self { endpoints, outboxes, confirm, state, journal, handles: Mutex::default() }
     }
 
     fn handles(&self) -> MutexGuard<'_, Vec<LaneHandle>> {
@@ -118,6 +121,20 @@ impl Roster for Board {
     fn tables(&self, endpoint: &EndpointName) -> Option<TablePatterns> {
         let known = self.endpoints.iter().find(|known| known.name == *endpoint);
         known.map(|endpoint| endpoint.tables.clone())
+    }
+
+    fn wanted(&self, job: Job) -> Option<Job> {
+        if !self.outboxes.iter().any(|outbox| outbox.is(&job.table)) {
+            return Some(job);
+        }
+        let copies = |endpoint: &&EndpointConfig| {
+            endpoint.webhook.is_none()
+                && endpoint.tables.matches(&job.table)
+                && (job.only.is_empty() || job.only.contains(&endpoint.name))
+        };
+        let only: Vec<_> =
+            self.endpoints.iter().filter(copies).map(|endpoint| endpoint.name.clone()).collect();
+        (!only.is_empty()).then(|| Job { only, ..job })
     }
 
     fn attach(&self, endpoint: &EndpointName, from: Position) -> Result<(), StateError> {
@@ -229,6 +246,7 @@ impl Lanes {
                         state_dir: publisher.config.state_dir.clone(),
                         endpoint: endpoint.clone(),
                         webhook: webhook.clone(),
+                        outboxes: publisher.config.source.outboxes.clone().into(),
                         start,
                         orders,
                         window_bytes: window_bytes(publisher.config.endpoints.len()),

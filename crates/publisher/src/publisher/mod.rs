@@ -185,6 +185,7 @@ impl Publisher {
         let journal = Arc::new(journal);
         let board = Board::new(
             config.endpoints.clone(),
+            config.source.outboxes.clone(),
             config.journal.confirm,
             Arc::clone(&state),
             Arc::clone(&journal),

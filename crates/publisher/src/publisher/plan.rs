@@ -5,6 +5,7 @@ use rowbridge_schema::{EndpointName, Position};
 
 use super::{OpenError, Publisher};
 use crate::journal::Journal as _;
+use crate::pump::Roster as _;
 use crate::state::{Job, columns, values_changed};
 
 impl Publisher {
@@ -30,6 +31,7 @@ impl Publisher {
                 Some(_) if changed || added.contains(&def.name) && !fresh => Some(Job::new(def, true)),
                 Some(_) => continue,
             };
+            let job = job.and_then(|job| self.board.wanted(job));
             self.state.add_job(def, job.as_ref())?;
         }
         Ok(())
@@ -39,7 +41,8 @@ impl Publisher {
     pub(super) fn plan_everything(&self, tables: &[rowbridge_schema::TableDef]) -> Result<(), OpenError> {
         let Some(only) = self.wants_rows() else { return Ok(()) };
         for def in tables {
-            self.state.add_job(def, Some(&Job { only: only.clone(), ..Job::new(def, true) }))?;
+            let job = self.board.wanted(Job { only: only.clone(), ..Job::new(def, true) });
+            self.state.add_job(def, job.as_ref())?;
         }
         Ok(())
     }
@@ -83,7 +86,9 @@ impl Publisher {
             if !first && endpoint.start == Start::Snapshot {
                 for def in tables.iter().filter(|def| endpoint.tables.matches(&def.name)) {
                     let job = Job { only: vec![endpoint.name.clone()], ..Job::new(def, true) };
-                    self.state.add_job(def, Some(&job))?;
+                    if let Some(job) = self.board.wanted(job) {
+                        self.state.add_job(def, Some(&job))?;
+                    }
                 }
             }
         }

@@ -278,7 +278,9 @@ where
             };
             for def in tables.iter().filter(|def| wanted.matches(&def.name)) {
                 let job = Job { only: vec![name.clone()], ..Job::new(def, true) };
-                self.state.add_job(def, Some(&job))?;
+                if let Some(job) = self.lanes.wanted(job) {
+                    self.state.add_job(def, Some(&job))?;
+                }
             }
             let from = self.end_of_stream().max(self.state.first()?);
             self.lanes.attach(name, from)?;
@@ -289,10 +291,12 @@ where
             Some(Request::SnapshotAll | Request::Endpoint(_)) | None => &[],
         }) {
             match tables.iter().find(|def| def.name.to_string() == *name) {
-                Some(def) => {
-                    let job = Job::new(def, true);
-                    self.state.add_job(def, Some(&job))?;
-                }
+                Some(def) => match self.lanes.wanted(Job::new(def, true)) {
+                    Some(job) => self.state.add_job(def, Some(&job))?,
+                    None => {
+                        tracing::warn!(table = %name, "a snapshot was asked for an outbox that no bridge copies")
+                    }
+                },
                 None => {
                     tracing::warn!(table = %name, "a snapshot was asked for a table that is not captured")
                 }
@@ -369,8 +373,8 @@ where
                 Ok(false)
             }
             Captured::TableAdded { def, resync } => {
-                let job = Job::new(&def, resync);
-                self.state.add_job(&def, Some(&job))?;
+                let job = self.lanes.wanted(Job::new(&def, resync));
+                self.state.add_job(&def, job.as_ref())?;
                 self.plan_jobs().await?;
                 Ok(false)
             }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rowbridge_schema::{EndpointName, Position, TablePatterns};
 
-use crate::state::StateError;
+use crate::state::{Job, StateError};
 
 /// How long nothing may move beyond the bound before the next slowest endpoint is detached too.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -17,6 +17,10 @@ pub trait Roster: Send + Sync {
     /// # Errors
     /// The state's.
     fn detach_slowest(&self, reason: &str) -> Result<Option<EndpointName>, StateError>;
+
+    /// The part of a snapshot that somebody wants: existing rows of an outbox were messages once, and only bridges that copy
+    /// it as a table get them.
+    fn wanted(&self, job: Job) -> Option<Job>;
 
     /// Which tables an endpoint takes; `None` if there is no such endpoint.
     fn tables(&self, endpoint: &EndpointName) -> Option<TablePatterns>;

@@ -71,6 +71,7 @@ impl AlertLane {
             state_dir,
             endpoint: alert.endpoint.clone(),
             webhook,
+            outboxes: Arc::new([]),
             start: Position::ZERO,
             orders: Orders::default(),
             window_bytes: 0,
@@ -219,6 +220,7 @@ impl AlertLane {
             before: None,
             after: Some(row),
             changed: None,
+            message: None,
         };
         let body = json!({
             "id": id,

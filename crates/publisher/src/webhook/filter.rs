@@ -69,6 +69,7 @@ impl Filter {
                 op,
                 before,
                 after,
+                message: None,
                 table: &shape.name,
                 stream: common.stream.as_str(),
                 endpoint: common.endpoint.as_str(),
@@ -92,7 +93,8 @@ impl Filter {
             run.old.contains(at) || op == EventOp::Update && run.old.is_empty() && shape.def.key.contains(at)
         });
         match op {
-            EventOp::Truncate => Ok(Some(op)),
+            // Messages are picked elsewhere: they have no rows.
+            EventOp::Truncate | EventOp::Message => Ok(Some(op)),
             EventOp::Insert | EventOp::Read => Ok(matches(None, after)?.then_some(op)),
             // A receiver that never had the row passes over its delete; one that had it must not keep it.
             EventOp::Delete if !known => Ok(Some(op)),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rowbridge_schema::config::{CloudEventsMode, EventFormat, Order, Templated, WebhookConfig};
 use rowbridge_schema::event::debezium::{self, ColumnShape, Options};
+use rowbridge_schema::event::outbox::{OutboxConfig, OutboxError};
 use rowbridge_schema::event::shape::{Shape as Columns, ShapeConfig, ShapeError};
 use rowbridge_schema::event::template::{TemplateError, Visible};
 use rowbridge_schema::event::{Event, EventOp, Field, OwnedEvent, cloudevents, json, xml};
@@ -17,6 +18,7 @@ use rowbridge_schema::{EndpointName, Position, SourceId, StreamName, TableDef, T
 
 use super::cursor::EventKey;
 use super::filter::Filter;
+use super::message::Messages;
 use super::window::Item;
 use crate::journal::TableRef;
 
@@ -29,6 +31,8 @@ pub(crate) struct Common {
     /// Name of the source's database; empty where it has none.
     pub(crate) database: String,
     pub(crate) webhook: Box<WebhookConfig>,
+    /// Tables whose new rows are messages.
+    pub(crate) outboxes: Arc<[OutboxConfig]>,
 }
 
 /// A change that no event can be made of.
@@ -46,6 +50,9 @@ pub(crate) enum MakeError {
     /// A template names a column that the table does not have now.
     #[error("endpoint.{templated} does not fit {table}")]
     Template { table: TableName, templated: Templated, source: Box<TemplateError> },
+    /// An outbox's configuration does not fit the table as it is now.
+    #[error("[[outbox]] does not fit {table}")]
+    Outbox { table: TableName, source: OutboxError },
     /// A computed column fails for a row.
     #[error("a computed column fails for a row of {table} at {position}")]
     Computed { table: TableName, position: Position, source: EvalError },
@@ -66,6 +73,8 @@ pub(crate) struct Shape {
     filter: Option<Filter>,
     /// What the endpoint sees of its columns.
     columns: Columns,
+    /// It is an outbox.
+    messages: Option<Messages>,
 }
 
 impl Shape {
@@ -126,23 +135,29 @@ impl Maker {
         let def: TableDef = serde_json::from_str(&table.json)
             .map_err(|source| MakeError::Definition { table: table.name.clone(), source })?;
         let sent = def.sent_columns().len();
+        let messages = Messages::of(&self.common, &def)?;
         let filter = match &self.common.webhook.when {
-            None => None,
-            Some(program) => Some(
+            Some(program) if messages.is_none() => Some(
                 Filter::new(program, &def)
                     .map_err(|source| MakeError::Filter { table: table.name.clone(), source })?,
             ),
+            _ => None,
         };
-        let columns = Columns::compile(&self.common.webhook.shape, &def)
+        // A message is not made of the columns that an endpoint chooses from.
+        let chosen = if messages.is_none() { &self.common.webhook.shape } else { &ShapeConfig::default() };
+        let columns = Columns::compile(chosen, &def)
             .map_err(|source| MakeError::Columns { table: table.name.clone(), source: Box::new(source) })?;
-        let batched = self.common.webhook.policy.batch.max_events > 1;
-        let fits = self.common.webhook.request.fits(&Visible::shaped(&def.name, &columns), batched);
-        fits.map_err(|(templated, source)| MakeError::Template {
-            table: table.name.clone(),
-            templated,
-            source: Box::new(source),
-        })?;
-        let shape = Arc::new(Shape { name: Arc::new(def.name.clone()), sent, filter, columns, def });
+        if messages.is_none() {
+            let batched = self.common.webhook.policy.batch.max_events > 1;
+            let fits = self.common.webhook.request.fits(&Visible::shaped(&def.name, &columns), batched);
+            fits.map_err(|(templated, source)| MakeError::Template {
+                table: table.name.clone(),
+                templated,
+                source: Box::new(source),
+            })?;
+        }
+        let shape =
+            Arc::new(Shape { name: Arc::new(def.name.clone()), sent, filter, columns, messages, def });
         self.shapes.insert(table.id, Arc::clone(&shape));
         Ok(shape)
     }
@@ -155,6 +170,9 @@ impl Maker {
         replay: bool,
         out: &mut Vec<Item>,
     ) -> Result<(), MakeError> {
+        if let Some(messages) = &shape.messages {
+            return self.message(messages, shape, change, replay, out);
+        }
         let mut op = match change.run.op {
             Op::Insert => EventOp::Insert,
             Op::Update => EventOp::Update,
@@ -185,7 +203,7 @@ impl Maker {
         match op {
             EventOp::Delete => (before, after) = (before.or(after), None),
             EventOp::Insert => before = None,
-            EventOp::Update | EventOp::Read | EventOp::Truncate => {}
+            EventOp::Update | EventOp::Read | EventOp::Truncate | EventOp::Message => {}
         }
         let id = format!("{}:{}", self.common.stream, change.position);
         let changed = match (before, after) {
@@ -208,13 +226,11 @@ impl Maker {
             before: self.fields(shape, change, op, before, before)?,
             after: self.fields(shape, change, op, before, after)?,
             changed,
+            message: None,
         };
         let lane = self.lane(shape, change.position, newest);
         let shown_key = shown(&event.key);
-        let request = &self.common.webhook.request;
-        let kept = request.has_templates().then(|| Arc::new(OwnedEvent::of(&event)));
-        let batched = kept.is_some() && self.common.webhook.policy.batch.max_events > 1;
-        let alone = batched && request.render(std::slice::from_ref(&event), true).is_err();
+        let (kept, alone) = self.kept(&event);
         let mut part = 0;
         self.render(shape, &event, &mut |headers, body| {
             out.push(Item {
@@ -236,6 +252,17 @@ impl Maker {
         Ok(())
     }
 
+    /// The event for templates, where there are any, and whether it would spoil a batch.
+    pub(super) fn kept(&self, event: &Event<'_>) -> (Option<Arc<OwnedEvent>>, bool) {
+        let request = &self.common.webhook.request;
+        if !request.has_templates() {
+            return (None, false);
+        }
+        let batched = self.common.webhook.policy.batch.max_events > 1;
+        let alone = batched && request.render(std::slice::from_ref(event), true).is_err();
+        (Some(Arc::new(OwnedEvent::of(event))), alone)
+    }
+
     /// A row as the endpoint sees it.
     fn fields<'a>(
         &'a self,
@@ -250,6 +277,7 @@ impl Maker {
             op,
             before: before.map(|row| row as &dyn Row),
             after: Some(row),
+            message: None,
             table: &shape.name,
             stream: self.common.stream.as_str(),
             endpoint: self.common.endpoint.as_str(),
@@ -282,7 +310,12 @@ impl Maker {
         hash.finish()
     }
 
-    fn render(&self, shape: &Shape, event: &Event<'_>, take: &mut dyn FnMut(Vec<(String, String)>, Vec<u8>)) {
+    pub(super) fn render(
+        &self,
+        shape: &Shape,
+        event: &Event<'_>,
+        take: &mut dyn FnMut(Vec<(String, String)>, Vec<u8>),
+    ) {
         let mut body = Vec::with_capacity(512);
         let mut headers = Vec::new();
         match self.common.webhook.format {
@@ -293,10 +326,10 @@ impl Maker {
             EventFormat::CloudEvents(CloudEventsMode::Binary) => {
                 cloudevents::write_binary(&mut body, event);
                 let own = cloudevents::binary_headers(event).into_iter();
-                headers.extend(
-                    own.filter(|(name, _)| *name != "content-type")
-                        .map(|(name, value)| (name.to_owned(), value)),
-                );
+                // That of most events is the endpoint's; a message's may be another.
+                headers.extend(own.filter(|(name, value)| {
+                    name != "content-type" || value != cloudevents::BINARY_CONTENT_TYPE
+                }));
             }
             EventFormat::Xml => xml::write_event(&mut body, event),
             EventFormat::Debezium => {

@@ -12,6 +12,7 @@ mod desk;
 mod filter;
 mod job;
 mod make;
+mod message;
 mod outcome;
 mod outgoing;
 mod rate;

@@ -40,6 +40,9 @@ impl Classified for ReadError {
             Self::Make(MakeError::Template { templated, .. }) => Some(format!(
                 "Correct endpoint.{templated}, or leave the table out, and restart; events wait in the journal."
             )),
+            Self::Make(MakeError::Outbox { source, .. }) => {
+                Some(format!("{} Restart then; events wait in the journal.", source.fix()))
+            }
             Self::Make(_) => Some(
                 "The journal was written by another release: start that one again, and let it deliver what is there."
                     .to_owned(),

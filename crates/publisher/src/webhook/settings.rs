@@ -1,10 +1,12 @@
 //! What a lane is made of.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rowbridge_schema::config::{Auth, EndpointConfig, WebhookConfig};
 use rowbridge_schema::event::Whence;
+use rowbridge_schema::event::outbox::OutboxConfig;
 use rowbridge_schema::tls::{Identity, TlsError};
 use rowbridge_schema::{Position, SourceId, StreamName};
 
@@ -31,6 +33,8 @@ pub struct WebhookLaneConfig {
     pub endpoint: EndpointConfig,
     /// The endpoint's part that only such lanes have.
     pub webhook: Box<WebhookConfig>,
+    /// `[[outbox]]`
+    pub outboxes: Arc<[OutboxConfig]>,
     /// Where the lane begins if it has never settled anything.
     pub start: Position,
     /// What the caller knows at the start.
@@ -67,6 +71,7 @@ impl WebhookLaneConfig {
             source: self.source.clone(),
             database: self.database.clone(),
             webhook: self.webhook.clone(),
+            outboxes: Arc::clone(&self.outboxes),
         }
     }
 }

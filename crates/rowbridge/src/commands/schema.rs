@@ -47,7 +47,14 @@ impl SchemaArgs {
             Some(path) => {
                 let option = ConfigOption::of(path.clone());
                 let publisher = option.publisher(option.load()?)?;
-                chosen(asked(&publisher).await?, &self.tables)?
+                let mut tables = asked(&publisher).await?;
+                let outboxes = &publisher.source.outboxes;
+                // What an outbox holds is a message: its schema is there in any case.
+                tables.retain(|def| !outboxes.iter().any(|outbox| outbox.is(&def.name)));
+                match tables.is_empty() && !outboxes.is_empty() && self.tables.is_empty() {
+                    true => tables,
+                    false => chosen(tables, &self.tables)?,
+                }
             }
             None => Vec::new(),
         };

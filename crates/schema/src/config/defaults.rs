@@ -30,6 +30,18 @@ pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 /// `receive.max_body` is at least this: the handshake and one small row.
 pub const MIN_BODY: u64 = 1 << 10;
 
+/// `outbox.id`, and below the other columns of Debezium's outbox, so that a table made for it needs no configuration.
+pub const OUTBOX_ID: &str = "id";
+
+/// `outbox.type`
+pub const OUTBOX_TYPE: &str = "type";
+
+/// `outbox.key`
+pub const OUTBOX_KEY: &str = "aggregateid";
+
+/// `outbox.payload`
+pub const OUTBOX_PAYLOAD: &str = "payload";
+
 /// `endpoint.batch.max_bytes`: what most receivers and their proxies take without being configured.
 pub const BATCH_MAX_BYTES: usize = 1 << 20;
 

@@ -11,7 +11,7 @@ use super::reader::{Field, Keys, Reader, Section};
 use super::substitute::{Piece, Sources};
 use super::{AdminConfig, Config, DatabaseUrl, defaults, load_publisher, load_subscriber};
 #[cfg(test)]
-use super::{alert, load_endpoint};
+use super::{alert, load_endpoint, load_outbox};
 use crate::pattern::TablePatterns;
 use crate::secret::SigningKey;
 
@@ -25,6 +25,7 @@ const ROOT: Keys = Keys {
         "journal",
         "attempts",
         "dead_letters",
+        "outbox",
         "endpoint",
         "alert",
         "subscriber",
@@ -39,13 +40,14 @@ const ADMIN: Keys = Keys { section: "admin", keys: &["listen"] };
 
 /// Every section, for the test that compares them with the default file.
 #[cfg(test)]
-pub(super) const SECTIONS: [&Keys; 13] = [
+pub(super) const SECTIONS: [&Keys; 14] = [
     &ROOT,
     &load_publisher::PUBLISHER,
     &load_publisher::SOURCE,
     &load_publisher::JOURNAL,
     &load_publisher::ATTEMPTS,
     &load_publisher::DEAD_LETTERS,
+    &load_outbox::OUTBOX,
     &load_endpoint::ENDPOINT,
     &alert::ALERT,
     &load_subscriber::SUBSCRIBER,
@@ -83,7 +85,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
 
     needs(reader, &root, "publisher", "source", "[source]", "say which database to capture");
     needs(reader, &root, "publisher", "endpoint", "[[endpoint]]", "say where changes are sent");
-    for part in ["source", "journal", "attempts", "dead_letters", "endpoint", "alert"] {
+    for part in ["source", "journal", "attempts", "dead_letters", "outbox", "endpoint", "alert"] {
         needs(reader, &root, part, "publisher", "[publisher]", "or remove this section");
     }
     needs(reader, &root, "subscriber", "target", "[target]", "say which database is written");

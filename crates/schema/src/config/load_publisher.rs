@@ -10,7 +10,8 @@ use super::{
     ConfirmPolicy, DatabaseUrl, JournalConfig, PublisherConfig, RetainConfig, SnapshotMode, SourceConfig,
     defaults,
 };
-use super::{alert, load_endpoint};
+use super::{alert, load_endpoint, load_outbox};
+use crate::event::outbox::OutboxConfig;
 use crate::name::StreamName;
 
 pub(super) const PUBLISHER: Keys = Keys { section: "publisher", keys: &["stream", "state_dir"] };
@@ -24,6 +25,7 @@ pub(super) const SOURCE: Keys = Keys {
         "snapshot",
         "slot",
         "publication",
+        "messages",
         "max_transaction",
         "max_retained",
         "max_log_rows",
@@ -58,8 +60,10 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
             .and_then(|field| reader.filled_text(&field, "a folder", "\"/var/lib/rowbridge\""))
             .map(PathBuf::from);
     }
+    let mut messages = None;
     let source = root.get("source").and_then(|field| {
         let section = reader.section(&field, &SOURCE)?;
+        messages = section.get("messages");
         source(reader, &section, stream.as_ref())
     });
     let journal = match root.get("journal") {
@@ -89,16 +93,32 @@ pub(super) fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Option<Option
         None => Some(Vec::new()),
         Some(field) => alert::alerts(reader, &field, names),
     };
+    let outboxes = match root.get("outbox") {
+        None => Some(Vec::new()),
+        Some(field) => load_outbox::outboxes(reader, &field),
+    };
+    // With another kind of source they are refused already.
+    let messages = messages.filter(|_| {
+        source.as_ref().is_some_and(|source| matches!(source.database, DatabaseUrl::Postgres(_)))
+    });
+    for field in root.get("outbox").iter().chain(&messages) {
+        if let Some(endpoints) = &endpoints {
+            load_outbox::needs_webhook(reader, field, endpoints);
+        }
+    }
     publisher?;
     let config = || {
+        let (mut source, mut endpoints) = (source?, endpoints?);
+        source.outboxes.extend(outboxes?);
+        load_outbox::apply(&mut source, &mut endpoints);
         Some(PublisherConfig {
             stream: stream?,
             state_dir: state_dir?,
-            source: source?,
+            source,
             journal: journal?,
             attempts: attempts?,
             dead_letters: dead_letters?,
-            endpoints: endpoints?,
+            endpoints,
             alerts: alerts?,
         })
     };
@@ -167,6 +187,10 @@ fn source(
         "publication = \"rowbridge_shop\"",
         |c| !c.is_control(),
     );
+    let messages = match section.get("messages") {
+        None => Some(None),
+        Some(field) => load_outbox::messages(reader, &field).map(Some),
+    };
     let max_transaction =
         section.get("max_transaction").map_or(Some(defaults::MAX_TRANSACTION), |field| reader.bytes(&field));
     let max_retained = match section.get("max_retained") {
@@ -188,8 +212,8 @@ fn source(
         let kind = database.kind();
         let foreign: &[&'static str] = match database {
             DatabaseUrl::Postgres(_) => &["max_log_rows"],
-            DatabaseUrl::Mysql(_) => &["slot", "publication", "max_log_rows", "max_retained"],
-            DatabaseUrl::Sqlite(_) => &["slot", "publication"],
+            DatabaseUrl::Mysql(_) => &["slot", "publication", "messages", "max_log_rows", "max_retained"],
+            DatabaseUrl::Sqlite(_) => &["slot", "publication", "messages"],
         };
         for field in foreign.iter().filter_map(|key| section.get(key)) {
             reader.report(&field, Problem::NotForKind { kind });
@@ -202,9 +226,17 @@ fn source(
         slot: slot?,
         publication: publication?,
         max_transaction: max_transaction?,
+        outboxes: messages_outbox(reader, section, messages.as_ref()?.is_some()),
+        messages: messages?,
         max_retained: max_retained?,
         max_log_rows: max_log_rows?,
     })
+}
+
+/// Logical messages are the messages of an outbox that has no table.
+fn messages_outbox(reader: &Reader<'_>, section: &Section<'_>, wanted: bool) -> Vec<OutboxConfig> {
+    let line = section.get("messages").map_or(0, |field| reader.place(field.at).0);
+    if wanted { vec![OutboxConfig::logical(line)] } else { Vec::new() }
 }
 
 fn journal(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<JournalConfig> {

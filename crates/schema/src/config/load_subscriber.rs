@@ -205,7 +205,7 @@ fn map(
 }
 
 /// One table, raw: a pattern here would be taken for a name that no table has.
-fn table_name(reader: &mut Reader<'_>, field: &Field<'_>, example: &str) -> Option<String> {
+pub(super) fn table_name(reader: &mut Reader<'_>, field: &Field<'_>, example: &str) -> Option<String> {
     const EXPECTED: &str = "the name of one table, without * or quotes";
     let name = reader.filled_text(field, EXPECTED, example)?;
     if name.contains(['*', '"', '`']) || name.starts_with(['.', '!']) || name.ends_with('.') {

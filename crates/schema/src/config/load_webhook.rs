@@ -17,6 +17,10 @@ use crate::event::EventOp;
 use crate::event::shape::ShapeConfig;
 use crate::expr::{Program, Purpose, Scope};
 
+/// All that there is, which is what an endpoint gets that does not choose.
+const OPERATIONS: [EventOp; 6] =
+    [EventOp::Insert, EventOp::Update, EventOp::Delete, EventOp::Truncate, EventOp::Read, EventOp::Message];
+
 const BATCH: Keys = Keys { section: "endpoint.batch", keys: &["max_events", "max_bytes", "max_wait"] };
 const RETRY: Keys = Keys { section: "endpoint.retry", keys: &["first", "max"] };
 
@@ -74,9 +78,7 @@ impl Parts {
 
 pub(super) fn webhook(reader: &mut Reader<'_>, section: &Section<'_>, format: EventFormat) -> Option<Parts> {
     let operations = match section.get("operations") {
-        None => {
-            Some(vec![EventOp::Insert, EventOp::Update, EventOp::Delete, EventOp::Truncate, EventOp::Read])
-        }
+        None => Some(OPERATIONS.to_vec()),
         Some(field) => operations(reader, &field),
     };
     let when = match section.get("when") {
@@ -107,17 +109,18 @@ pub(super) fn condition(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Pr
 
 fn operations(reader: &mut Reader<'_>, field: &Field<'_>) -> Option<Vec<EventOp>> {
     const EXPECTED: &str = "a list of operations";
-    const WORDS: &str = "\"insert\", \"update\", \"delete\", \"truncate\" or \"read\"";
+    const WORDS: &str = "\"insert\", \"update\", \"delete\", \"truncate\", \"read\" or \"message\"";
     let elements = reader.list(field, EXPECTED, "[\"insert\", \"update\"]")?;
     if elements.is_empty() {
         reader.report(field, Problem::EmptyList { way_out: "leave it out to send all of them" });
         return None;
     }
-    let choices = [EventOp::Insert, EventOp::Update, EventOp::Delete, EventOp::Truncate, EventOp::Read]
-        .map(|op| (op.name(), op));
+    let choices = OPERATIONS.map(|op| (op.name(), op));
     let all: Vec<_> = elements
         .iter()
-        .map(|element| reader.choice(element, WORDS, &choices, "read is a row of a snapshot"))
+        .map(|element| {
+            reader.choice(element, WORDS, &choices, "read is a row of a snapshot, message is of an outbox")
+        })
         .collect();
     all.into_iter().collect()
 }

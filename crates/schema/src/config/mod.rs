@@ -11,6 +11,7 @@ pub mod error;
 mod load;
 mod load_columns;
 mod load_endpoint;
+mod load_outbox;
 mod load_publisher;
 mod load_request;
 mod load_subscriber;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::event::outbox::OutboxConfig;
 use crate::name::{EndpointName, StreamName};
 use crate::pattern::TablePatterns;
 use crate::secret::{Secret, SigningKey};
@@ -167,6 +169,10 @@ pub struct SourceConfig {
     pub publication: String,
     /// Bytes up to which a source transaction is applied whole.
     pub max_transaction: u64,
+    /// Tables whose new rows are messages; `tables` takes them all.
+    pub outboxes: Vec<OutboxConfig>,
+    /// PostgreSQL: which logical messages, by their prefixes; none if `None`.
+    pub messages: Option<TablePatterns>,
     /// PostgreSQL: bytes of WAL that the slot may hold because of slow endpoints before the slowest one is detached.
     pub max_retained: Option<u64>,
     /// SQLite: most rows that the change log may hold before it marks itself overflowed.

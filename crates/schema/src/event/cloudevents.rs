@@ -15,11 +15,18 @@
 //! | `replay` | `true` where an operator asked for the event again |
 //!
 //! The data is [`super::json`]'s member `data`: `op`, `key`, `before`, `after`, `changed`.
+//!
+//! A message is the application's own event, so it looks like one: `type` is the message's type (`message` where it has
+//! none), `subject` its key, the data its payload as it is, `datacontenttype` says what that is (JSON, `text/plain`, or
+//! `application/octet-stream` with `data_base64` in structured mode). What travels along are extension attributes: names in
+//! lower case without anything but letters and digits, as the specification asks for. Those that would take an
+//! attribute's place are left out.
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::natural::{of, write_string, write_text};
-use super::{Event, Framing, instant, json};
+use super::message::{Payload, plain};
+use super::natural::{self, of, write_string, write_text};
+use super::{Event, Framing, Message, instant, json};
 use crate::table::{Dialect, TableName};
 
 /// The content type of one event in structured mode.
@@ -31,6 +38,34 @@ pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 /// The content type in binary mode, where it says what the data is.
 pub const BINARY_CONTENT_TYPE: &str = "application/json";
 
+/// What the data of a message is that is text.
+const TEXT_CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+
+/// What the data of a message is that is bytes.
+const BYTES_CONTENT_TYPE: &str = "application/octet-stream";
+
+/// What a message's data can be.
+pub(super) const MESSAGE_CONTENT_TYPES: [&str; 3] =
+    [BINARY_CONTENT_TYPE, TEXT_CONTENT_TYPE, BYTES_CONTENT_TYPE];
+
+/// Names that nothing of a message may take.
+const TAKEN: [&str; 14] = [
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
+    "data",
+    "stream",
+    "position",
+    "sequence",
+    "origin",
+    "replay",
+];
+
 /// How events in structured mode become a batch.
 pub const BATCH: Framing = Framing::JSON_ARRAY;
 
@@ -41,23 +76,23 @@ const HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// An attribute's name, and the header that carries it in binary mode.
-struct Name(&'static str, &'static str);
+struct Name<'a>(&'a str, &'a str);
 
 /// Tells each attribute that is a text, in the order that is written.
-fn attributes(event: &Event<'_>, mut tell: impl FnMut(Name, &str)) {
+fn attributes(event: &Event<'_>, mut tell: impl FnMut(Name<'_>, &str)) {
     let mut time = Vec::with_capacity(32);
     instant::push(&mut time, event.committed_at);
     let position = event.position.to_string();
     tell(Name("specversion", "ce-specversion"), "1.0");
     tell(Name("id", "ce-id"), event.id);
     tell(Name("source", "ce-source"), &source(event));
-    tell(Name("type", "ce-type"), event.op.event_type());
+    tell(Name("type", "ce-type"), &event_type(event));
     let subject = subject(event);
     if !subject.is_empty() {
         tell(Name("subject", "ce-subject"), &subject);
     }
     tell(Name("time", "ce-time"), &String::from_utf8_lossy(&time));
-    tell(Name("datacontenttype", "content-type"), BINARY_CONTENT_TYPE);
+    tell(Name("datacontenttype", "content-type"), data_content_type(event));
     tell(Name("stream", "ce-stream"), event.stream.as_str());
     tell(Name("position", "ce-position"), &position);
     tell(Name("sequence", "ce-sequence"), &position);
@@ -65,6 +100,45 @@ fn attributes(event: &Event<'_>, mut tell: impl FnMut(Name, &str)) {
     push_text(&mut origin, &event.source.0, |_| false);
     if !origin.is_empty() {
         tell(Name("origin", "ce-origin"), &origin);
+    }
+    if let Some(message) = &event.message {
+        extensions(message, tell);
+    }
+}
+
+/// What travels along with a message.
+fn extensions(message: &Message<'_>, mut tell: impl FnMut(Name<'_>, &str)) {
+    let mut names: Vec<String> = Vec::new();
+    for field in &message.headers {
+        let name = extension_name(field.name);
+        let taken = TAKEN.contains(&name.as_str()) || names.contains(&name);
+        if let Some(text) = plain(field.column, &field.cell).filter(|_| !name.is_empty() && !taken) {
+            let mut value = String::with_capacity(text.len());
+            push_text(&mut value, &text, |_| false);
+            tell(Name(&name, &format!("ce-{name}")), &value);
+            names.push(name);
+        }
+    }
+}
+
+/// What an attribute is called that is made of a column.
+fn extension_name(column: &str) -> String {
+    column.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// The message's own type; what an attribute cannot hold is percent-encoded.
+fn event_type(event: &Event<'_>) -> String {
+    let own = event.message.as_ref().and_then(|message| message.kind.as_deref());
+    let mut out = String::new();
+    push_text(&mut out, own.filter(|kind| !kind.is_empty()).unwrap_or(event.op.event_type()), |_| false);
+    out
+}
+
+fn data_content_type(event: &Event<'_>) -> &'static str {
+    match event.message.as_ref().map(Message::payload) {
+        Some(Payload::Bytes(_)) => BYTES_CONTENT_TYPE,
+        Some(Payload::Text(_)) => TEXT_CONTENT_TYPE,
+        Some(Payload::Json(_)) | None => BINARY_CONTENT_TYPE,
     }
 }
 
@@ -92,6 +166,9 @@ fn push_segment(out: &mut String, part: &str) {
 
 fn subject(event: &Event<'_>) -> String {
     let (mut out, mut part) = (String::new(), Vec::new());
+    if let Some(message) = &event.message {
+        push_text(&mut out, message.key.as_deref().unwrap_or_default(), |_| false);
+    }
     for (at, field) in event.key.iter().enumerate() {
         if at > 0 {
             out.push('/');
@@ -130,30 +207,44 @@ pub fn write_structured(out: &mut Vec<u8>, event: &Event<'_>) {
     if event.replay {
         out.extend_from_slice(b",\"replay\":true");
     }
-    out.extend_from_slice(b",\"data\":");
-    json::write_data(out, event);
+    match event.message.as_ref().map(Message::payload) {
+        None => {
+            out.extend_from_slice(b",\"data\":");
+            json::write_data(out, event);
+        }
+        Some(payload) => {
+            let bytes = matches!(payload, Payload::Bytes(_));
+            out.extend_from_slice(if bytes { b",\"data_base64\":" } else { b",\"data\":" });
+            payload.write_json(out);
+        }
+    }
     out.push(b'}');
 }
 
 /// The headers of one event in binary mode, `content-type` among them. Names are in lower case; values are percent-encoded
 /// as the HTTP binding demands, so that they consist of visible ASCII characters.
 #[must_use]
-pub fn binary_headers(event: &Event<'_>) -> Vec<(&'static str, String)> {
+pub fn binary_headers(event: &Event<'_>) -> Vec<(String, String)> {
     let mut headers = Vec::with_capacity(12);
     attributes(event, |Name(name, header), value| {
         // A content type is no attribute's text there.
         let plain = name == "datacontenttype";
-        headers.push((header, if plain { value.to_owned() } else { header_value(value) }));
+        headers.push((header.to_owned(), if plain { value.to_owned() } else { header_value(value) }));
     });
     if event.replay {
-        headers.push(("ce-replay", "true".to_owned()));
+        headers.push(("ce-replay".to_owned(), "true".to_owned()));
     }
     headers
 }
 
 /// Appends the body of one event in binary mode: its data.
 pub fn write_binary(out: &mut Vec<u8>, event: &Event<'_>) {
-    json::write_data(out, event);
+    match event.message.as_ref().map(Message::payload) {
+        None => json::write_data(out, event),
+        Some(Payload::Bytes(hex)) => natural::push_bytes(out, hex),
+        Some(Payload::Text(text)) => out.extend_from_slice(text.as_bytes()),
+        Some(payload @ Payload::Json(_)) => payload.write_json(out),
+    }
 }
 
 /// An attribute's text as a header's value.

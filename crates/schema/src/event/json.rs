@@ -17,14 +17,17 @@
 //! - Schema and table are two members: a name may contain dots. For MySQL the schema is the database.
 //! - `before` is the old row as far as the source told it. `changed` is null exactly where `before` is not the old row
 //!   in full. A column that the source did not send is left out; NULL is `null`.
+//! - A message has other data: `{"op":"message","message":{"id":…,"type":…,"key":…,"payload":…,"encoding":…,"headers":{…}}}`.
+//!   Id, type and key are texts; `encoding` is `base64` where the payload is one of bytes.
 //! - Values are those of [`super::natural`].
 //!
 //! Several events are a JSON array ([`Framing::JSON_ARRAY`]).
 
 use std::io::Write as _;
 
+use super::message::{Payload, write_headers};
 use super::natural::{write_json, write_string};
-use super::{Event, Field, Framing, instant};
+use super::{Event, Field, Framing, Message, instant};
 
 /// The content type of one event, and of an array of them.
 pub const CONTENT_TYPE: &str = "application/json";
@@ -61,6 +64,9 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
 
 /// Appends what happened to the row: the member `data`, which is also the data of a CloudEvent.
 pub fn write_data(out: &mut Vec<u8>, event: &Event<'_>) {
+    if let Some(message) = &event.message {
+        return write_message(out, message);
+    }
     out.extend_from_slice(b"{\"op\":\"");
     out.extend_from_slice(event.op.name().as_bytes());
     out.extend_from_slice(b"\",\"key\":");
@@ -75,6 +81,23 @@ pub fn write_data(out: &mut Vec<u8>, event: &Event<'_>) {
         Some(names) => Framing::JSON_ARRAY.body(out, names, |out, name| write_string(out, name)),
     }
     out.push(b'}');
+}
+
+fn write_message(out: &mut Vec<u8>, message: &Message<'_>) {
+    out.extend_from_slice(b"{\"op\":\"message\",\"message\":{\"id\":");
+    write_optional(out, message.id.as_deref());
+    out.extend_from_slice(b",\"type\":");
+    write_optional(out, message.kind.as_deref());
+    out.extend_from_slice(b",\"key\":");
+    write_optional(out, message.key.as_deref());
+    out.extend_from_slice(b",\"payload\":");
+    let payload = message.payload();
+    payload.write_json(out);
+    out.extend_from_slice(b",\"encoding\":");
+    write_optional(out, matches!(payload, Payload::Bytes(_)).then_some("base64"));
+    out.extend_from_slice(b",\"headers\":");
+    write_headers(out, &message.headers);
+    out.extend_from_slice(b"}}");
 }
 
 fn write_row(out: &mut Vec<u8>, row: Option<&[Field<'_>]>) {

@@ -1,6 +1,7 @@
 //! JSON Schema (draft 2020-12) of the formats `json` and `cloudevents`.
 //!
-//! Without tables, a row is any object. With tables, there is one event type per table, whose columns have the types that
+//! Messages have one schema, since nobody but the application knows what they say. Without tables, a row is any object.
+//! With tables, there is one event type per table, whose columns have the types that
 //! [`super::natural`] writes. A column is never required, since an unchanged value that lies out of line may not be
 //! sent, and others are allowed, since endpoints rename and compute some and tables grow; generated columns are not sent.
 //! Formats are named only where a value that has none (`infinity`, a zero date) is allowed beside it, so that a validator
@@ -8,6 +9,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::EventOp;
 use super::cloudevents;
 use super::natural::is_declared_blob;
 use crate::table::{Column, Dialect, TableDef};
@@ -25,7 +27,7 @@ const POSITION: &str = "^[0-9a-f]{8}-[0-9a-f]{24}-[0-9a-f]{10}$";
 /// The schema of a body in the format `json`: an event, or an array of events.
 #[must_use]
 pub fn json_schema(tables: &[TableDef]) -> Value {
-    document("Rowbridge events, format json", tables, |def, data| {
+    let event = |def: Option<&TableDef>, data: Value| {
         let name = |name: Option<&str>| match (def, name) {
             (None, _) => json!({"type": ["string", "null"]}),
             (Some(_), Some(name)) => json!({"const": name}),
@@ -54,13 +56,36 @@ pub fn json_schema(tables: &[TableDef]) -> Value {
                 "data": data,
             },
         })
-    })
+    };
+    let text = json!({"type": ["string", "null"]});
+    let said = json!({
+        "type": "object",
+        "required": ["id", "type", "key", "payload", "encoding", "headers"],
+        "properties": {
+            "id": text,
+            "type": text,
+            "key": text,
+            "payload": {},
+            "encoding": {"enum": [null, "base64"]},
+            "headers": {"type": "object"},
+        },
+    });
+    let mut message = event(
+        None,
+        json!({
+            "type": "object",
+            "required": ["op", "message"],
+            "properties": {"op": {"const": EventOp::Message.name()}, "message": said},
+        }),
+    );
+    message["properties"]["type"] = json!({"const": EventOp::Message.event_type()});
+    document("Rowbridge events, format json", tables, message, event)
 }
 
 /// The schema of a body in the format `cloudevents`, structured or batch. In binary mode the body is the member `data`.
 #[must_use]
 pub fn cloudevents_schema(tables: &[TableDef]) -> Value {
-    document("Rowbridge events, format cloudevents", tables, |def, data| {
+    let event = |def: Option<&TableDef>, data: Value| {
         let source = match def {
             Some(def) => {
                 let path = cloudevents::table_path(&def.name).replace('.', "\\.");
@@ -91,17 +116,33 @@ pub fn cloudevents_schema(tables: &[TableDef]) -> Value {
                 "data": data,
             },
         })
-    })
+    };
+    let mut message = event(None, json!({"description": "The payload"}));
+    if let Some(required) = message["required"].as_array_mut() {
+        required.retain(|name| name != "data");
+    }
+    message["properties"]["type"] =
+        json!({"type": "string", "minLength": 1, "description": "The message's own"});
+    message["properties"]["datacontenttype"] = json!({"enum": cloudevents::MESSAGE_CONTENT_TYPES});
+    message["properties"]["data_base64"] = json!({"type": "string", "contentEncoding": "base64"});
+    message["oneOf"] = json!([{"required": ["data"]}, {"required": ["data_base64"]}]);
+    document("Rowbridge events, format cloudevents", tables, message, event)
 }
 
-/// Events of any table, or one definition per table.
-fn document(title: &str, tables: &[TableDef], event: impl Fn(Option<&TableDef>, Value) -> Value) -> Value {
+/// Messages, and events of any table, or one definition per table.
+fn document(
+    title: &str,
+    tables: &[TableDef],
+    message: Value,
+    event: impl Fn(Option<&TableDef>, Value) -> Value,
+) -> Value {
     let mut definitions = Map::new();
+    let mut events = Vec::with_capacity(tables.len() + 1);
     if tables.is_empty() {
-        definitions
-            .insert("event".into(), event(None, data(json!({"type": "object"}), json!({"type": "object"}))));
+        let row = json!({"type": "object"});
+        definitions.insert("change".into(), event(None, data(row.clone(), row)));
+        events.push(reference("change"));
     } else {
-        let mut events = Vec::with_capacity(tables.len());
         for (at, def) in tables.iter().enumerate() {
             let title = def.name.to_string();
             let name = definition_name(&title, at, &definitions);
@@ -112,8 +153,10 @@ fn document(title: &str, tables: &[TableDef], event: impl Fn(Option<&TableDef>, 
             events.push(reference(&name));
             definitions.insert(name, schema);
         }
-        definitions.insert("event".into(), json!({"anyOf": events}));
     }
+    definitions.insert("message".into(), message);
+    events.push(reference("message"));
+    definitions.insert("event".into(), json!({"anyOf": events}));
     json!({
         "$schema": DRAFT,
         "title": title,
@@ -125,7 +168,8 @@ fn document(title: &str, tables: &[TableDef], event: impl Fn(Option<&TableDef>, 
 /// A name that needs no escapes in a reference: the table's, or its number where that has other characters or is taken.
 fn definition_name(title: &str, at: usize, taken: &Map<String, Value>) -> String {
     let plain = title.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    let free = !taken.contains_key(title) && !taken.contains_key(&format!("{title}.row")) && title != "event";
+    let ours = ["event", "change", "message"].contains(&title);
+    let free = !taken.contains_key(title) && !taken.contains_key(&format!("{title}.row")) && !ours;
     if plain && free { title.to_owned() } else { format!("table:{}", at + 1) }
 }
 

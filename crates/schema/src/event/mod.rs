@@ -10,7 +10,9 @@ mod framing;
 mod instant;
 pub mod json;
 pub mod json_schema;
+pub mod message;
 pub mod natural;
+pub mod outbox;
 mod owned;
 pub mod shape;
 pub mod template;
@@ -20,6 +22,7 @@ pub mod xml;
 pub mod xml_schema;
 
 pub use framing::Framing;
+pub use message::Message;
 pub use owned::{OwnedEvent, Whence};
 
 use serde::{Deserialize, Serialize};
@@ -44,10 +47,12 @@ pub enum EventOp {
     Read,
     /// All rows of a table are gone.
     Truncate,
+    /// The application says something: a new row of an outbox table, a logical message.
+    Message,
 }
 
 impl EventOp {
-    /// `insert`, `update`, `delete`, `read`, `truncate`: as configurations, filters and bodies name it.
+    /// `insert`, `update`, `delete`, `read`, `truncate`, `message`: as configurations, filters and bodies name it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -56,10 +61,11 @@ impl EventOp {
             Self::Delete => "delete",
             Self::Read => "read",
             Self::Truncate => "truncate",
+            Self::Message => "message",
         }
     }
 
-    /// The event's type: `row.insert`, `table.truncate`.
+    /// The event's type: `row.insert`, `table.truncate`, `message`.
     #[must_use]
     pub fn event_type(self) -> &'static str {
         match self {
@@ -68,6 +74,7 @@ impl EventOp {
             Self::Delete => "row.delete",
             Self::Read => "row.read",
             Self::Truncate => "table.truncate",
+            Self::Message => "message",
         }
     }
 }
@@ -119,6 +126,8 @@ pub struct Event<'a> {
     /// Names of the columns whose values differ between `before` and `after`; `None` where the old row is not known in
     /// full.
     pub changed: Option<Vec<&'a str>>,
+    /// What a message says; there exactly if `op` is one. Such an event has no key and no rows.
+    pub message: Option<Message<'a>>,
 }
 
 impl Event<'_> {

@@ -1,9 +1,11 @@
 //! An event that outlives the block of the journal which it was made of: templates are rendered when a request is put
 //! together, and again when a dead letter is retried.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Event, EventOp, Field};
+use super::{Event, EventOp, Field, Message};
 use crate::cell::Cell;
 use crate::name::{EndpointName, SourceId, StreamName};
 use crate::position::Position;
@@ -37,6 +39,18 @@ pub struct OwnedEvent {
     before: Option<Vec<OwnedField>>,
     after: Option<Vec<OwnedField>>,
     changed: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    message: Option<OwnedMessage>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct OwnedMessage {
+    id: Option<String>,
+    kind: Option<String>,
+    key: Option<String>,
+    payload: OwnedField,
+    headers: Vec<OwnedField>,
+    logical: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +99,31 @@ impl OwnedField {
     }
 }
 
+impl OwnedMessage {
+    fn of(message: &Message<'_>) -> Self {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        Self {
+            id: text(&message.id),
+            kind: text(&message.kind),
+            key: text(&message.key),
+            payload: OwnedField::of(&message.payload),
+            headers: message.headers.iter().map(OwnedField::of).collect(),
+            logical: message.logical,
+        }
+    }
+
+    fn message(&self) -> Message<'_> {
+        Message {
+            id: self.id.as_deref().map(Cow::Borrowed),
+            kind: self.kind.as_deref().map(Cow::Borrowed),
+            key: self.key.as_deref().map(Cow::Borrowed),
+            payload: self.payload.field(),
+            headers: self.headers.iter().map(OwnedField::field).collect(),
+            logical: self.logical,
+        }
+    }
+}
+
 impl OwnedEvent {
     /// A copy.
     #[must_use]
@@ -105,6 +144,7 @@ impl OwnedEvent {
                 .changed
                 .as_ref()
                 .map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+            message: event.message.as_ref().map(OwnedMessage::of),
         }
     }
 
@@ -128,20 +168,8 @@ impl OwnedEvent {
             before: self.before.as_ref().map(row),
             after: self.after.as_ref().map(row),
             changed: self.changed.as_ref().map(|names| names.iter().map(String::as_str).collect()),
+            message: self.message.as_ref().map(OwnedMessage::message),
         }
-    }
-
-    /// About how many bytes it takes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let row = |row: &Vec<OwnedField>| -> usize {
-            row.iter()
-                .map(|field| {
-                    size_of::<OwnedField>() + field.name.len() + field.cell.as_str().map_or(0, str::len)
-                })
-                .sum()
-        };
-        row(&self.key) + self.before.as_ref().map_or(0, row) + self.after.as_ref().map_or(0, row)
     }
 }
 
@@ -178,6 +206,14 @@ mod tests {
             before: Some(row[..1].to_vec()),
             after: Some(row.clone()),
             changed: Some(vec!["note"]),
+            message: Some(Message {
+                id: None,
+                kind: Some("order.paid".into()),
+                key: Some("7".into()),
+                payload: field("payload", Cell::text("{}")),
+                headers: row.clone(),
+                logical: false,
+            }),
         };
         let json = serde_json::to_string(&OwnedEvent::of(&event)).unwrap();
         let read: OwnedEvent = serde_json::from_str(&json).unwrap();

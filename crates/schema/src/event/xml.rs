@@ -16,6 +16,8 @@
 //! - Values are the plain text of [`super::natural`]. Arrays and sets consist of elements `item`, inner dimensions too;
 //!   JSON is text. NULL is `null="true"`. What has nothing to say is left out: `before`, `after`, `changed`, `database`,
 //!   `schema`, an empty `key`, and `replay` unless it is true.
+//! - A message has one element `message` instead, with its id, type and key as attributes, an element `payload` and one
+//!   `header` for each thing that travels along.
 //! - `encoding="base64"` says that the content is base64 in UTF-8: of the bytes of a binary value, and of a text with
 //!   characters that XML 1.0 has no form for (U+0001, U+FFFE and the like; not even `&#1;` is well-formed). An attribute
 //!   with such a text has one beside it that says the same: `name-encoding="base64"`.
@@ -25,8 +27,9 @@
 
 use std::io::Write as _;
 
+use super::message::Payload;
 use super::natural::{self, Array, Natural, Odd, Token, of, write_text};
-use super::{Event, Field, Framing, instant};
+use super::{Event, Field, Framing, Message, instant};
 use crate::cell::{Cell, Class};
 use crate::table::Dialect;
 use crate::types::ColumnType;
@@ -70,6 +73,9 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
         push_attribute(out, "replay", "true");
     }
     out.push(b'>');
+    if let Some(message) = &event.message {
+        push_message(out, message);
+    }
     push_row(out, "key", Some(&event.key[..]).filter(|key| !key.is_empty()));
     push_row(out, "before", event.before.as_deref());
     push_row(out, "after", event.after.as_deref());
@@ -88,16 +94,36 @@ pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>) {
 fn push_row(out: &mut Vec<u8>, name: &str, row: Option<&[Field<'_>]>) {
     let Some(fields) = row else { return };
     let _ = write!(out, "<{name}>");
-    for field in fields {
-        out.extend_from_slice(b"<column");
-        push_attribute(out, "name", field.name);
-        push_attribute(out, "type", &field.column.name);
-        if let Some(class) = class(field.column, &field.cell) {
-            push_attribute(out, "class", class);
-        }
-        push_content(out, "column", &of(field.column, &field.cell));
-    }
+    fields.iter().for_each(|field| push_field(out, "column", field));
     let _ = write!(out, "</{name}>");
+}
+
+fn push_field(out: &mut Vec<u8>, element: &str, field: &Field<'_>) {
+    let _ = write!(out, "<{element}");
+    push_attribute(out, "name", field.name);
+    push_attribute(out, "type", &field.column.name);
+    if let Some(class) = class(field.column, &field.cell) {
+        push_attribute(out, "class", class);
+    }
+    push_content(out, element, &of(field.column, &field.cell));
+}
+
+fn push_message(out: &mut Vec<u8>, message: &Message<'_>) {
+    out.extend_from_slice(b"<message");
+    for (name, value) in [("id", &message.id), ("type", &message.kind), ("key", &message.key)] {
+        if let Some(value) = value {
+            push_attribute(out, name, value);
+        }
+    }
+    out.extend_from_slice(b"><payload");
+    let payload = match message.payload() {
+        Payload::Bytes(hex) => Natural::Bytes(hex),
+        Payload::Text(text) => Natural::Text(text),
+        Payload::Json(natural) => natural,
+    };
+    push_content(out, "payload", &payload);
+    message.headers.iter().for_each(|field| push_field(out, "header", field));
+    out.extend_from_slice(b"</message>");
 }
 
 fn class(column: &ColumnType, cell: &Cell<'_>) -> Option<&'static str> {

@@ -24,15 +24,20 @@ pub struct Bound {
 }
 
 impl Bound {
-    pub(super) fn new(root: Node, found: Type, table: &TableDef) -> Self {
+    /// `table` is `None` for messages.
+    pub(super) fn new(root: Node, found: Type, table: Option<&TableDef>) -> Self {
         let named = |name: &str| ColumnType::parse(Dialect::Postgres, name, None, &[]);
-        let column_type = match (&root.kind, found) {
-            (NodeKind::Column { column, .. }, _) => ColumnType::of(table, &table.columns[*column]),
-            (_, Type::Bool) => named("boolean"),
-            (_, Type::Number) => named("numeric"),
-            (_, Type::Timestamp) => named("timestamp with time zone"),
-            (_, Type::Any | Type::Json) => named("json"),
-            (_, Type::Null | Type::Text | Type::Duration | Type::List | Type::Row) => named("text"),
+        let column_type = match (&root.kind, found, table) {
+            (
+                NodeKind::Column { row: RowName::Before | RowName::After | RowName::Key, column, .. },
+                _,
+                Some(table),
+            ) => ColumnType::of(table, &table.columns[*column]),
+            (_, Type::Bool, _) => named("boolean"),
+            (_, Type::Number, _) => named("numeric"),
+            (_, Type::Timestamp, _) => named("timestamp with time zone"),
+            (_, Type::Any | Type::Json, _) => named("json"),
+            (_, Type::Null | Type::Text | Type::Duration | Type::List | Type::Row, _) => named("text"),
         };
         Self { root, found, column_type }
     }
@@ -90,6 +95,8 @@ pub(super) enum RowName {
     After,
     /// The new row, or where there is none the old one.
     Key,
+    /// [`super::input::MESSAGE`]
+    Message,
 }
 
 impl RowName {
@@ -98,6 +105,7 @@ impl RowName {
             Self::Before => input.before.is_some(),
             Self::After => input.after.is_some(),
             Self::Key => input.after.is_some() || input.before.is_some(),
+            Self::Message => input.message.is_some(),
         }
     }
 
@@ -106,6 +114,7 @@ impl RowName {
             Self::Before => input.before?.cell(column),
             Self::After => input.after?.cell(column),
             Self::Key => input.after.or(input.before)?.cell(column),
+            Self::Message => input.message?.cell(column),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::ast::{Comparison, Expr, ExprKind};
 use super::bound::{Coercion, Node, NodeKind, Reading, RowName, Variable};
 use super::compare::{Fix, align};
 use super::error::{ExprError, Problem, Span};
+use super::input::MESSAGE;
 use super::number::{MAX_EXPONENT, Number};
 use super::value::{Type, Value};
 use super::{Purpose, Scope};
@@ -67,14 +68,26 @@ pub(super) fn typed(span: Span, kind: NodeKind, found: Type) -> Typed {
     Typed { node: Node { span, kind }, found, flag: false }
 }
 
-const VARIABLES: &[&str] =
-    &["op", "before", "after", "key", "table", "schema", "stream", "endpoint", "position", "commit_time"];
+const VARIABLES: &[&str] = &[
+    "op",
+    "before",
+    "after",
+    "key",
+    "message",
+    "table",
+    "schema",
+    "stream",
+    "endpoint",
+    "position",
+    "commit_time",
+];
 
 pub(super) fn row_name(name: &str) -> Option<RowName> {
     Some(match name {
         "before" => RowName::Before,
         "after" => RowName::After,
         "key" => RowName::Key,
+        "message" => RowName::Message,
         _ => return None,
     })
 }
@@ -170,6 +183,13 @@ impl Checker<'_> {
             && let Some(row) = row_name(row)
         {
             let column = self.column(row, name, span)?;
+            if let (RowName::Message, Some(at)) = (row, column) {
+                let (reading, found) = match name.as_str() {
+                    "payload" | "headers" => (Reading::Document, Type::Any),
+                    _ => (Reading::Text, Type::Text),
+                };
+                return Ok(typed(span, NodeKind::Column { row, column: at, reading }, found));
+            }
             let Some((table, at)) = self.table.zip(column) else {
                 let any = NodeKind::Constant(Value::Null);
                 return Ok(Typed { flag: true, ..typed(span, any, Type::Any) });
@@ -201,6 +221,14 @@ impl Checker<'_> {
 
     /// The column's index; none without a table.
     pub(super) fn column(&self, row: RowName, name: &str, span: Span) -> Result<Option<usize>, ExprError> {
+        if row == RowName::Message {
+            let at = MESSAGE.iter().position(|known| *known == name);
+            let problem = || {
+                let nearest = nearest(name, MESSAGE.iter().copied()).map(str::to_owned);
+                ExprError::new(span, Problem::NotOfMessage { name: name.to_owned(), nearest })
+            };
+            return at.map(Some).ok_or_else(problem);
+        }
         let Some(table) = self.table else { return Ok(None) };
         let Some(at) = table.columns.iter().position(|column| column.name == name) else {
             let known = table.columns.iter().map(|column| column.name.as_str());

@@ -99,8 +99,14 @@ fn time((expr, typed): (&Expr, &Typed)) -> Result<Option<Fix>, ExprError> {
 
 /// `op` beside a text that it never is.
 fn known_op(variable: &Expr, literal: &Expr) -> Result<(), ExprError> {
-    const OPS: [EventOp; 5] =
-        [EventOp::Insert, EventOp::Update, EventOp::Delete, EventOp::Read, EventOp::Truncate];
+    const OPS: [EventOp; 6] = [
+        EventOp::Insert,
+        EventOp::Update,
+        EventOp::Delete,
+        EventOp::Read,
+        EventOp::Truncate,
+        EventOp::Message,
+    ];
     match (&variable.kind, &literal.kind) {
         (ExprKind::Name(name), ExprKind::Text(text))
             if name == "op" && !OPS.iter().any(|op| op.name() == text) =>

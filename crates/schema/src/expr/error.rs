@@ -110,6 +110,8 @@ pub enum Problem {
     BareColumn { name: String },
     #[error("table {table} has no column `{name}`{}", way_out(.nearest.as_deref()))]
     UnknownColumn { table: String, name: String, nearest: Option<String> },
+    #[error("a message has no `{name}`{}", way_out(.nearest.as_deref()))]
+    NotOfMessage { name: String, nearest: Option<String> },
     #[error("`{name}` is no key column of table {table} (its key: {})", .key.join(", "))]
     NotKey { table: String, name: String, key: Vec<String> },
     #[error("{left} and {right} cannot be compared{}", .write.map_or(String::new(), |write| format!(" ({write})")))]
@@ -120,7 +122,7 @@ pub enum Problem {
     NotTimestamp { text: String },
     #[error("`{text}` is no duration (write it as 1h30m, 90s or 500ms)")]
     NotDuration { text: String },
-    #[error("`op` is never '{found}' (it is insert, update, delete, read or truncate)")]
+    #[error("`op` is never '{found}' (it is insert, update, delete, read, truncate or message)")]
     NotOp { found: String },
     #[error("expected {expected}, found {found}{}", .write.map_or(String::new(), |write| format!(" ({write})")))]
     Operand { expected: &'static str, found: Type, write: Option<&'static str> },

@@ -5,6 +5,9 @@ use crate::event::EventOp;
 use crate::position::Position;
 use crate::table::TableName;
 
+/// What `message` has, in the order of its row's cells: texts, and `payload` and `headers` as JSON.
+pub const MESSAGE: [&str; 5] = ["id", "type", "key", "payload", "headers"];
+
 /// A row's cells by the index of their column in the table's definition.
 pub trait Row {
     /// The column's cell; `None` if it was not sent.
@@ -54,6 +57,8 @@ pub struct Input<'a> {
     pub before: Option<&'a dyn Row>,
     /// `after`: the new row, less the columns that were not sent.
     pub after: Option<&'a dyn Row>,
+    /// `message`: [`MESSAGE`], if it is one.
+    pub message: Option<&'a dyn Row>,
     /// `table` and `schema`
     pub table: &'a TableName,
     /// `stream`

@@ -37,7 +37,7 @@ mod value;
 
 pub use bound::Bound;
 pub use error::{EvalError, ExprError, Failure, Problem, Span};
-pub use input::{Input, Row, Sent};
+pub use input::{Input, MESSAGE, Row, Sent};
 pub use number::Number;
 pub use time::{Span as TimeSpan, Timestamp};
 pub use value::{Type, Value};
@@ -140,7 +140,14 @@ impl Program {
     pub fn bind(&self, table: &TableDef, purpose: Purpose) -> Result<Bound, ExprError> {
         let scope = Scope { table: Some(table), purpose };
         let (root, found) = check::bind(&self.root, &self.patterns, &scope)?;
-        Ok(Bound::new(root, found, table))
+        Ok(Bound::new(root, found, Some(table)))
+    }
+
+    /// Binds a row filter for messages, which have no rows: `before`, `after`, `key` and all of their columns are null.
+    pub fn bind_message(&self) -> Result<Bound, ExprError> {
+        let scope = Scope { table: None, purpose: Purpose::Condition };
+        let (root, found) = check::bind(&self.root, &self.patterns, &scope)?;
+        Ok(Bound::new(root, found, None))
     }
 
     /// Every column that the program names, in the order of the text. What cannot be known without the old row, see
@@ -166,7 +173,7 @@ impl Program {
         uses
     }
 
-    /// Whether a variable is named: `op`, `before`, `table` and so on. `changed(...)` counts as `before`.
+    /// Whether a variable is named: `op`, `before`, `message`, `table` and so on. `changed(...)` counts as `before`.
     #[must_use]
     pub fn names(&self, variable: &str) -> bool {
         let mut found = false;

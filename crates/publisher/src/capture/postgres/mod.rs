@@ -8,6 +8,7 @@ pub mod check;
 pub mod client;
 pub mod error;
 mod labels;
+mod logical;
 pub mod pgoutput;
 mod relation;
 pub mod setup;
@@ -176,7 +177,8 @@ impl PostgresCapture {
             epoch += 1;
         }
         let names = setup::publications(&options.source.publication);
-        let stream = walsender.start_replication(&options.source.slot, from, &names, &[]).await?;
+        let wanted: &[_] = if options.source.messages.is_some() { &[("messages", "true")] } else { &[] };
+        let stream = walsender.start_replication(&options.source.slot, from, &names, wanted).await?;
         tracing::info!(slot = %options.source.slot, from = %format_lsn(from), tables = catalog.tables.len(), "streaming");
         let now = Instant::now();
         let mut added = plan.added;
@@ -293,7 +295,8 @@ impl PostgresCapture {
             Message::Update { oid, old, new } => self.row(oid, Op::Update, old.as_ref(), Some(&new)),
             Message::Delete { oid, old } => self.row(oid, Op::Delete, Some(&old), None),
             Message::Truncate { oids, .. } => self.truncate(&oids),
-            Message::Origin { .. } | Message::Type { .. } | Message::Message(_) => Ok(None),
+            Message::Message(message) => self.logical_message(&message),
+            Message::Origin { .. } | Message::Type { .. } => Ok(None),
         }
     }
 

@@ -135,6 +135,24 @@ impl Transaction {
         self.writer.truncate(relation.table.id, index, self.ordinal);
     }
 
+    /// Adds a logical message, as an insert into the table that stands for them.
+    pub(super) fn message(&mut self, table: &Arc<TableRef>, prefix: &str, content: &str) {
+        self.ordinal += 1;
+        let table_index = self.table(table);
+        let kind = RunKind {
+            table: table.id,
+            table_index,
+            op: Op::Insert,
+            old: &[],
+            new: &[0, 1],
+            maybe_missing: false,
+        };
+        self.writer.row(kind, self.ordinal, |row| {
+            row.text(prefix);
+            row.text(content);
+        });
+    }
+
     fn note(
         &mut self,
         relation: &Relation,

@@ -132,8 +132,12 @@ fn line<const N: usize>(parts: [Option<String>; N]) -> String {
     parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
-/// Key and changed columns of the member `data`, which `json` and `cloudevents` share.
+/// Key and changed columns of the member `data`, which `json` and `cloudevents` share; of a message its type and key.
 fn row(data: &Value) -> [Option<String>; 2] {
+    if let Some(message) = data.get("message").filter(|_| data["op"] == "message") {
+        let text = |name: &str| message.get(name).and_then(Value::as_str);
+        return [text("type").map(str::to_owned), text("key").map(|key| format!("key={key}"))];
+    }
     let changed = data.get("changed").and_then(Value::as_array).filter(|list| !list.is_empty());
     [data.get("key").and_then(pairs), changed.map(|list| format!("changed {}", names(list)))]
 }
@@ -176,7 +180,8 @@ fn debezium(value: &Value) -> Option<String> {
     };
     let part = |name: &str| source.get(name).and_then(Value::as_str);
     let table = [part("schema").or_else(|| part("db")), part("table")];
-    let table: Vec<_> = table.into_iter().flatten().collect();
+    // That of a logical message has neither.
+    let table: Vec<_> = table.into_iter().flatten().filter(|part| !part.is_empty()).collect();
     let changed =
         before.and_then(Value::as_object).zip(after.and_then(Value::as_object)).map(|(old, new)| {
             let changed: Vec<_> = new

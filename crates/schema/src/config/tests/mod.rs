@@ -1,6 +1,7 @@
 //! The loader as a whole: shipped files, exact error texts, and what must hold for any text.
 
 mod any;
+mod outbox;
 mod shipped;
 mod texts;
 

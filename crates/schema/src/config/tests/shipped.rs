@@ -18,6 +18,7 @@ fn every_shipped_file_is_valid() {
     let expected = [
         "mapping.toml",
         "mysql-publisher.toml",
+        "outbox.toml",
         "postgres-publisher.toml",
         "postgres-subscriber.toml",
         "rowbridge.default.toml",
@@ -69,6 +70,15 @@ fn every_key_is_in_the_default_file() {
 fn the_default_file_shows_the_defaults() {
     let examples = [
         "max_retained",
+        "messages ",
+        "[[outbox]]",
+        "table ",
+        "id ",
+        "type ",
+        "key ",
+        "payload ",
+        "json ",
+        "headers ",
         "allow_networks",
         "ca ",
         "trusted_proxies",
@@ -113,6 +123,10 @@ fn the_default_file_shows_the_defaults() {
     // The examples are valid too.
     let config = read(&uncommented(DEFAULT_TOML, |line| !line.starts_with("max_log_rows"))).unwrap();
     assert_eq!(config.publisher.as_ref().unwrap().source.max_retained, Some(20 << 30));
+    // The first one is for logical messages.
+    let outbox = &config.publisher.as_ref().unwrap().source.outboxes[1];
+    let columns = [&outbox.id, &outbox.kind, &outbox.key].map(|name| name.as_deref());
+    assert_eq!((columns, outbox.json), ([Some("id"), Some("type"), Some("aggregateid")], false));
     let endpoints = &config.publisher.as_ref().unwrap().endpoints;
     let webhook = endpoints[1].webhook.as_ref().unwrap();
     let shown = WebhookPolicy { rate: webhook.policy.rate, ..WebhookPolicy::default() };

@@ -4,7 +4,7 @@ use super::form::Form;
 use super::text::push_json;
 use super::value::{Writer, push};
 use super::{Options, Part};
-use crate::event::{Event, EventOp, Field};
+use crate::event::{Event, EventOp, Field, Message};
 use crate::table::Dialect;
 
 /// Which values a row lacks, and what stands for them.
@@ -23,6 +23,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, part: Part, options: &
         (EventOp::Update, _) => "u",
         (EventOp::Read, _) => "r",
         (EventOp::Truncate, _) => "t",
+        (EventOp::Message, _) => "m",
     };
     let before = event.before.as_deref().filter(|_| matches!(op, "u" | "d"));
     let after = event.after.as_deref().filter(|_| matches!(op, "c" | "u" | "r"));
@@ -40,6 +41,23 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, part: Part, options: &
     let micros = options.processed_at.unwrap_or(event.committed_at);
     push(out, &format!(",\"transaction\":null,\"op\":\"{op}\",\"ts_ms\":{}", micros.div_euclid(1000)));
     push(out, &format!(",\"ts_us\":{micros},\"ts_ns\":{}}}", i128::from(micros) * 1000));
+}
+
+/// The envelope of a logical message. Its source has neither schema nor table.
+pub(super) fn write_message(
+    out: &mut Vec<u8>,
+    event: &Event<'_>,
+    message: &Message<'_>,
+    options: &Options<'_>,
+) {
+    let micros = options.processed_at.unwrap_or(event.committed_at);
+    push(out, &format!("{{\"op\":\"m\",\"ts_ms\":{},\"source\":", micros.div_euclid(1000)));
+    source(out, event, options);
+    push(out, ",\"transaction\":null,\"message\":{\"prefix\":");
+    push_json(out, message.kind.as_deref().unwrap_or_default());
+    push(out, ",\"content\":");
+    message.payload().write_base64(out);
+    push(out, "}}");
 }
 
 pub(super) fn write_key(out: &mut Vec<u8>, fields: &[&Field<'_>], options: &Options<'_>) {
@@ -141,7 +159,7 @@ fn source(out: &mut Vec<u8>, event: &Event<'_>, options: &Options<'_>) {
         push_json(out, schema.unwrap_or_default());
     }
     push(out, ",\"table\":");
-    push_json(out, &event.table.name);
+    push_json(out, if event.message.is_some() { "" } else { &event.table.name });
     match event.dialect {
         Dialect::Postgres => {
             push(

@@ -116,7 +116,16 @@ pub fn parts(event: &Event<'_>) -> &'static [Part] {
 }
 
 /// Appends the value of one part of an event. Well-formed JSON whatever the cells hold.
+///
+/// A message of an outbox is its payload and nothing else, as Debezium's outbox event router makes it by default. A logical
+/// message has an envelope of its own, with the content in base64.
 pub fn write_event(out: &mut Vec<u8>, event: &Event<'_>, part: Part, options: &Options<'_>) {
+    if let Some(message) = &event.message {
+        return match message.logical {
+            true => envelope::write_message(out, event, message, options),
+            false => message.payload().write_json(out),
+        };
+    }
     envelope::write(out, event, part, options);
 }
 

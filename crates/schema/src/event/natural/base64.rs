@@ -35,6 +35,11 @@ pub(in crate::event) fn push_hex(out: &mut Vec<u8>, hex: &str) {
     }
 }
 
+/// The bytes themselves of hexadecimal digits.
+pub(in crate::event) fn push_bytes(out: &mut Vec<u8>, hex: &str) {
+    out.extend(hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1]) & 15));
+}
+
 /// Bytes.
 pub(in crate::event) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len().div_ceil(3) * 4);

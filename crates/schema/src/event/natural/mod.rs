@@ -29,7 +29,7 @@ pub use array::Array;
 pub(super) use array::Token;
 pub use write::{write_json, write_natural, write_string, write_text};
 
-pub(super) use self::base64::{push as push_base64, push_hex};
+pub(super) use self::base64::{push as push_base64, push_bytes, push_hex};
 use crate::cell::{Cell, Class};
 use crate::table::Dialect;
 use crate::types::{Affinity, ColumnType, Kind};
@@ -174,6 +174,6 @@ pub(super) fn is_declared_blob(column: &ColumnType) -> bool {
 }
 
 /// Whether a text is JSON: numbers of any size, any depth, lone surrogates as they are.
-fn is_json(text: &str) -> bool {
+pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }

@@ -148,6 +148,7 @@ fn computed_columns_see_the_table() {
         op: EventOp::Insert,
         before: None,
         after: Some(&row),
+        message: None,
         table: &table.name,
         stream: "shop",
         endpoint: "crm",

@@ -17,6 +17,7 @@ pub(super) const EVENT: &[&str] = &[
     "after",
     "key",
     "changed",
+    "message",
     "replay",
 ];
 

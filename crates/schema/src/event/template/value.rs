@@ -3,6 +3,7 @@
 //! Integers, booleans, texts and NULL are the engine's own. Other numbers keep their text ([`Exact`]), and so do documents
 //! ([`super::document`]).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::read::{Columns, Uses};
 use super::scope::{COMMON, EVENTS, RowName};
 use crate::cell::{Cell, Class};
 use crate::event::natural::{self, Natural};
-use crate::event::{Event, Field, instant};
+use crate::event::{Event, Field, Message, instant};
 use crate::types::{ColumnType, Kind};
 
 /// A number that is no 128-bit integer, with the text that it has in the database.
@@ -159,6 +160,22 @@ fn row(fields: &[Field<'_>], columns: &Columns) -> Value {
     Value::from_object(Names(values.collect()))
 }
 
+/// All of a message: there is no telling from a name what of its payload is asked for.
+fn message(message: &Message<'_>) -> Value {
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().map_or(Value::from(()), Value::from);
+    let mut payload = Vec::new();
+    message.payload().write_json(&mut payload);
+    let headers = message.headers.iter().map(|field| (Arc::from(field.name), of(field.column, &field.cell)));
+    let members = [
+        ("id", text(&message.id)),
+        ("type", text(&message.kind)),
+        ("key", text(&message.key)),
+        ("payload", document(&String::from_utf8_lossy(&payload))),
+        ("headers", Value::from_object(Names(headers.collect()))),
+    ];
+    Value::from_object(Names(members.into_iter().map(|(name, value)| (Arc::from(name), value)).collect()))
+}
+
 fn member(event: &Event<'_>, name: &str, uses: &Uses) -> Value {
     let optional = |fields: &Option<Vec<Field<'_>>>, name| match fields {
         Some(fields) => row(fields, uses.row(name)),
@@ -189,6 +206,7 @@ fn member(event: &Event<'_>, name: &str, uses: &Uses) -> Value {
             Some(names) => Value::from(names.iter().map(|name| Value::from(*name)).collect::<Vec<_>>()),
             None => Value::from(()),
         },
+        "message" => event.message.as_ref().map_or(Value::from(()), message),
         "replay" => Value::from(event.replay),
         _ => Value::UNDEFINED,
     }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{bodies, samples, text};
+use super::{bodies, messages, samples, text};
+use crate::event::Event;
 use crate::event::natural::write_json;
 use crate::table::Dialect;
 use crate::types::tests as types;
@@ -21,8 +22,13 @@ fn examples_are_what_is_written() {
     let document = std::fs::read_to_string(path()).unwrap();
     let samples = samples::orders_events();
     let update = samples.iter().find(|sample| sample.name == "update").unwrap();
-    for (ending, body) in bodies(&update.event()) {
-        let begin = format!("<!-- example: {ending} -->\n");
+    compare(&document, "", &update.event());
+    compare(&document, "message.", &messages::all()[0].event());
+}
+
+fn compare(document: &str, prefix: &str, event: &Event<'_>) {
+    for (ending, body) in bodies(event) {
+        let begin = format!("<!-- example: {prefix}{ending} -->\n");
         let start = document.find(&begin).unwrap_or_else(|| panic!("no example of {ending}")) + begin.len();
         let block = document[start..].split("```").nth(1).unwrap();
         let lines: Vec<&str> = block.lines().skip(1).collect();

@@ -10,7 +10,7 @@ use crate::event::json_schema::{cloudevents_schema, json_schema};
 use crate::event::{Event, cloudevents, json, xml};
 use crate::table::TableDef;
 
-fn compare(name: &str, written: &str) {
+pub(super) fn compare(name: &str, written: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/events").join(name);
     if std::env::var_os("ROWBRIDGE_WRITE_GOLDEN").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

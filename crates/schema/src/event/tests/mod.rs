@@ -2,6 +2,7 @@
 
 mod docs;
 mod golden;
+mod messages;
 mod properties;
 mod samples;
 
@@ -13,11 +14,14 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// Headers and body of an event in CloudEvents' binary mode, as they stand in a request.
+/// Headers and body of an event in CloudEvents' binary mode, as they stand in a request; a body of bytes as far as it is
+/// text.
 fn binary(event: &Event<'_>) -> String {
     let headers = cloudevents::binary_headers(event);
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
-    headers + "\n" + &text(|out| cloudevents::write_binary(out, event))
+    let mut body = Vec::new();
+    cloudevents::write_binary(&mut body, event);
+    headers + "\n" + &String::from_utf8_lossy(&body)
 }
 
 /// An event as the body of every format, with the ending of its golden file.

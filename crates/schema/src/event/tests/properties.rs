@@ -103,6 +103,7 @@ proptest! {
             before: Some(row()),
             after: Some(row()),
             changed: Some(columns.iter().map(|(name, ..)| name.as_str()).collect()),
+            message: None,
         };
         for write in [json::write_event, cloudevents::write_structured, cloudevents::write_binary] {
             let body = text(|out| write(out, &event));

@@ -79,6 +79,7 @@ impl Sample {
             before: self.before.as_ref().map(fields),
             after: self.after.as_ref().map(fields),
             changed: self.changed.clone(),
+            message: None,
         }
     }
 

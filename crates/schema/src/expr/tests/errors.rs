@@ -202,12 +202,12 @@ fn names_and_types() {
         (
             "op == 'inserted'",
             "'inserted'",
-            "`op` is never 'inserted' (it is insert, update, delete, read or truncate)",
+            "`op` is never 'inserted' (it is insert, update, delete, read, truncate or message)",
         ),
         (
             "op in ['insert', 'upsert']",
             "'upsert'",
-            "`op` is never 'upsert' (it is insert, update, delete, read or truncate)",
+            "`op` is never 'upsert' (it is insert, update, delete, read, truncate or message)",
         ),
         (
             "after.id == '5'",

@@ -1,6 +1,7 @@
 //! Programs and their results, on rows of all three databases.
 
 mod errors;
+mod messages;
 mod nulls;
 mod properties;
 mod results;
@@ -89,6 +90,7 @@ impl Change {
             op: self.op,
             before: self.before.as_ref().map(|row| row as &dyn Row),
             after: self.after.as_ref().map(|row| row as &dyn Row),
+            message: None,
             table: &self.table.name,
             stream: "shop",
             endpoint: "chat",

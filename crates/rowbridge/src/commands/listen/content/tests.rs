@@ -28,6 +28,12 @@ fn plain_events_are_told_by_table_key_and_changes() {
         summary("application/json", &format!("[{one},{bare}]")),
         ("json", format!("{line}\ntable.truncate  orders"))
     );
+    let message = r#"{"type":"message","schema":"public","table":"outbox","data":{"op":"message",
+        "message":{"id":"a","type":"order.paid","key":"42","payload":{},"encoding":null,"headers":{}}}}"#;
+    assert_eq!(
+        summary("application/json", message),
+        ("json", "message  public.outbox  order.paid  key=42".to_owned())
+    );
     let many = vec![one; MAX_LINES + 3].join(",");
     assert!(summary("application/json", &format!("[{many}]")).1.ends_with("replay\nand 3 more"));
 }

@@ -130,6 +130,7 @@ proptest! {
                     before: Some(vec![field(&old)]),
                     after: Some(vec![field(&value)]),
                     changed: None,
+                    message: None,
                 };
                 for include_unknown in [false, true] {
                     let options = Options { columns: &shapes, include_unknown, ..Options::default() };

@@ -118,6 +118,7 @@ impl Recording {
             before,
             after,
             changed: None,
+            message: None,
         };
         let options =
             Options { name: Some("rowbridge"), columns: &columns, types: &table.types, ..Options::default() };

@@ -78,6 +78,7 @@ impl World {
             before: None,
             after: Some(after),
             changed: Some(vec!["total", "name"]),
+            message: None,
         }
     }
 }
