@@ -132,8 +132,9 @@ async fn renamed_columns() {
         pair.source_execute("ALTER TABLE t RENAME COLUMN letters TO word").await;
         pair.source_execute("INSERT INTO t VALUES (502, 'after', 2)").await;
         let add = "ALTER TABLE `shop`.`t` ADD COLUMN `word` varchar(60)";
-        not_ready(&pair, &["halted", "shop.t", "word", add]).await;
-        alter_target_and_restart(&pair, "ALTER TABLE t RENAME COLUMN letters TO word").await;
+        let rename = "ALTER TABLE `shop`.`t` RENAME COLUMN `letters` TO `word`";
+        not_ready(&pair, &["halted", "shop.t", "word", add, rename]).await;
+        alter_target_and_restart(&pair, rename).await;
 
         // Two columns that swap their names: the order stays, the meaning does not.
         pair.target_execute("ALTER TABLE t ADD COLUMN other VARCHAR(60)").await;

@@ -6,6 +6,7 @@ use rowbridge_schema::{TableDef, TableName};
 
 use super::session::Session;
 use super::types::{Check, compatible};
+use crate::apply::renamed::renamed_from;
 use crate::cross::Conversions;
 use crate::plan::{Equality, MappedTable, Shape};
 
@@ -238,20 +239,11 @@ impl TargetColumn {
     }
 }
 
-/// The target's column that a missing one may have been called before: the only one that the source does not have, of the
-/// same type, where the source has only one that the target lacks.
-fn renamed_from<'t>(mapped: &MappedTable, target: &'t TargetTable, type_name: &str) -> Option<&'t str> {
-    let soft = match &mapped.delete {
-        DeletePolicy::Soft(name) => Some(name.as_str()),
-        DeletePolicy::Hard | DeletePolicy::Ignore => None,
-    };
-    let sent = || mapped.columns.iter().flatten();
-    let missing = sent().filter(|name| target.columns.iter().all(|column| column.name != **name)).count();
-    let mut own = target.columns.iter().filter(|column| {
-        !column.generated && Some(column.name.as_str()) != soft && sent().all(|name| *name != column.name)
-    });
-    let first = own.next().filter(|column| column.type_name == type_name)?;
-    (missing == 1 && own.next().is_none()).then_some(first.name.as_str())
+/// The target's column that a missing one of this type may have been called before.
+fn old_name<'t>(mapped: &MappedTable, target: &'t TargetTable, type_name: &str) -> Option<&'t str> {
+    let written = target.columns.iter().filter(|column| !column.generated);
+    let written = written.map(|column| (column.name.as_str(), column.type_name == type_name));
+    renamed_from(mapped, written, |one, other| one == other)
 }
 
 /// Fits a shape onto its target.
@@ -267,7 +259,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         };
         let misfit = |reason| Misfit { column: Some(column.name.clone()), reason };
         let Some(found) = find(name) else {
-            let renamed = match renamed_from(mapped, target, &column.type_name) {
+            let renamed = match old_name(mapped, target, &column.type_name) {
                 Some(old) => format!(
                     " (or, if the source renamed {old:?}, `ALTER TABLE {quoted} RENAME COLUMN {} TO {}`)",
                     ident(old),

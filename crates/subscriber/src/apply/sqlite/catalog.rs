@@ -7,6 +7,7 @@ use rowbridge_schema::{Classified as _, Dialect, StorageClass, TableDef, TableNa
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::create;
+use crate::apply::renamed::renamed_from;
 use crate::cross::{self, Conversions};
 use crate::plan::{MappedTable, Mapping};
 
@@ -241,10 +242,22 @@ fn check_columns(
         let add = format!("ALTER TABLE {} ADD COLUMN {} {declared}", ident(table), ident(name));
         format!("the table {table:?} at the target has no column {name:?}; run `{}`", add.trim_end())
     };
+    let same = str::eq_ignore_ascii_case;
     for (column, name) in def.columns.iter().zip(&mapped.columns) {
         let Some(name) = name else { continue };
         match find(name) {
-            None => return Err(misfit(Some(&column.name), missing(name, &column.type_name))),
+            None => {
+                let mut reason = missing(name, &column.type_name);
+                let written = columns.iter().filter(|own| !own.generated);
+                let own = written.map(|own| (own.name.as_str(), same(&own.declared, &column.type_name)));
+                if let Some(old) = renamed_from(mapped, own, same) {
+                    let (table, from, to) = (ident(table), ident(old), ident(name));
+                    reason += &format!(
+                        " (or, if the source renamed {old:?}, `ALTER TABLE {table} RENAME COLUMN {from} TO {to}`)"
+                    );
+                }
+                return Err(misfit(Some(&column.name), reason));
+            }
             Some(found) if found.generated => {
                 let reason = format!(
                     "column {name:?} of {table:?} is generated at the target; leave it out in a [[map]] with \

@@ -327,7 +327,10 @@ fn tables_that_do_not_fit_are_named_with_the_way_out() {
     let n = table("n", &columns, &[0]);
     bed.commit(1, vec![insert(&n, &["1", "x"])]);
     bed.conn().execute_batch("ALTER TABLE n RENAME COLUMN v TO w").unwrap();
-    assert_eq!(bed.refused(2, vec![insert(&n, &["2", "x"])]).column.as_deref(), Some("v"));
+    let renamed = bed.refused(2, vec![insert(&n, &["2", "x"])]);
+    assert_eq!(renamed.column.as_deref(), Some("v"));
+    let hint = "(or, if the source renamed \"w\", `ALTER TABLE \"n\" RENAME COLUMN \"w\" TO \"v\"`)";
+    assert!(renamed.reason.ends_with(hint), "{}", renamed.reason);
 }
 
 #[test]
