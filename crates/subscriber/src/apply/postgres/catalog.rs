@@ -75,6 +75,8 @@ pub(super) struct Binding {
     pub(super) orders_alike: bool,
     /// ON CONFLICT can use the key.
     pub(super) arbiter: bool,
+    /// The source's columns of other unique indexes, with the equality operator of each, where all of them are written.
+    pub(super) others: Vec<Vec<(u16, String)>>,
     /// Set to the time of the delete instead of deleting.
     pub(super) soft: Option<BoundColumn>,
     /// Deletes do nothing.
@@ -340,6 +342,17 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
                 .unwrap_or_else(|| "=".to_owned())
         })
         .collect();
+    let at = |name: &String| {
+        let at = mapped.columns.iter().position(|column| column.as_ref() == Some(name))?;
+        columns.get(at)?.as_ref().map(|_: &BoundColumn| at as u16)
+    };
+    // An index over the key and more is met only by rows that have the key.
+    let covers = |names: &Vec<String>| key_names.iter().all(|key| names.iter().any(|name| name == key));
+    let others = target.indexes.iter().filter(|(names, _)| !covers(names));
+    let others = others.filter_map(|(names, operators)| {
+        names.iter().zip(operators).map(|(name, operator)| Some((at(name)?, operator.clone()))).collect()
+    });
+    let others = others.collect();
     let equality: Option<Vec<_>> =
         key_names.iter().map(|key| find(key).and_then(TargetColumn::equality)).collect();
     let written = |name: &String| columns.iter().flatten().any(|column: &BoundColumn| column.name == *name);
@@ -363,6 +376,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         linked: target.linked,
         orders_alike,
         arbiter: index.is_some(),
+        others,
         soft,
         ignore_deletes: mapped.delete == DeletePolicy::Ignore,
         overriding,
