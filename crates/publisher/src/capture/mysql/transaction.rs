@@ -249,9 +249,11 @@ impl Transaction {
             }
         }
         let newest = |at: u16| if after.has(at) { after } else { before };
-        if (watched || self.note_all) && !shape.def.key.is_empty() {
+        // Such a change cannot stand for the row either: where the target has it not, nothing is changed.
+        partial |= shape.distrusts_key();
+        if (watched || self.note_all) && !shape.noted.is_empty() {
             let mut keys: Vec<Key> = Vec::with_capacity(2);
-            let key = |of: &dyn Fn(u16) -> String| shape.def.key.iter().map(|at| of(*at)).collect::<Key>();
+            let key = |of: &dyn Fn(u16) -> String| shape.noted.iter().map(|at| of(*at)).collect::<Key>();
             if op != Op::Insert {
                 keys.push(key(&|at| before.text(at)));
             }
