@@ -7,6 +7,7 @@
 
 mod binlog;
 pub(crate) mod bytes;
+pub(crate) mod cascade;
 pub mod catalog;
 pub mod check;
 pub mod client;
