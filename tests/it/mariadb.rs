@@ -1,6 +1,7 @@
 //! Whole bridges with MariaDB or MySQL at one end or both.
 
 mod alter;
+mod cascades;
 mod scenarios;
 mod semantics;
 

@@ -189,6 +189,34 @@ async fn kills_during_a_sweep_lose_and_leave_nothing() {
     reader.stop().await;
 }
 
+/// At the target, rows of the ranges that come last hold unique values which the source gives to new rows meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stale_rows_give_way_to_changes_of_the_stream() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    let rows = size(60_000, 400_000);
+    pair.source_execute(&format!(
+        "CREATE TABLE t (id int PRIMARY KEY, u int, v text, UNIQUE (u));
+         INSERT INTO t SELECT i, i, repeat('x', 300) FROM generate_series(1, {rows}) i"
+    ))
+    .await;
+    pair.target_execute("CREATE TABLE t (id int PRIMARY KEY, u int, v text, UNIQUE (u))").await;
+    pair.start().await;
+    pair.wait_equal_within(&["public.t"], patience()).await;
+    pair.target_execute(&format!("UPDATE t SET u = -u WHERE id > {rows} / 2")).await;
+    again(&pair, "public.t");
+    collections(&pair, true).await;
+    let source = pair.source().await;
+    for i in 0..300 {
+        source
+            .batch_execute(&format!("INSERT INTO t VALUES ({rows} + 1 + {i}, -({rows} - {i}), 'new')"))
+            .await
+            .unwrap();
+    }
+    nothing_pending(&pair).await;
+    collections(&pair, false).await;
+    pair.wait_equal_within(&["public.t"], patience()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn teardown_drops_what_a_sweep_has_collected() {
     let pair = differing().await;

@@ -132,8 +132,9 @@ async fn renamed_columns() {
         pair.source_execute("ALTER TABLE t RENAME COLUMN letters TO word").await;
         pair.source_execute("INSERT INTO t VALUES (502, 'after', 2)").await;
         let add = "ALTER TABLE `shop`.`t` ADD COLUMN `word` varchar(60)";
-        not_ready(&pair, &["halted", "shop.t", "word", add]).await;
-        alter_target_and_restart(&pair, "ALTER TABLE t RENAME COLUMN letters TO word").await;
+        let rename = "ALTER TABLE `shop`.`t` RENAME COLUMN `letters` TO `word`";
+        not_ready(&pair, &["halted", "shop.t", "word", add, rename]).await;
+        alter_target_and_restart(&pair, rename).await;
 
         // Two columns that swap their names: the order stays, the meaning does not.
         pair.target_execute("ALTER TABLE t ADD COLUMN other VARCHAR(60)").await;
@@ -278,6 +279,76 @@ async fn altered_while_the_subscriber_is_down() {
         pair.wait_subscriber().await;
         pair.wait_equal(&T).await;
         assert_eq!(target_text(&pair, "SELECT COUNT(*) FROM t WHERE size = 12").await, "503");
+        pair.wait_publisher().await;
+    })
+    .await;
+}
+
+/// A unique index is the key, as long as it is there: each row is found as it could be found at its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unique_keys_that_come_and_go_while_the_publisher_is_down() {
+    let schema =
+        "CREATE TABLE t (id INT NOT NULL, letters VARCHAR(60), figure INT NOT NULL, UNIQUE by_id (id))";
+    each(schema, async |pair| {
+        // What Rowbridge has made refuses what the source has for a while.
+        pair.target_execute("ALTER TABLE t DROP PRIMARY KEY, ADD INDEX (id)").await;
+        // It believes in an index for a while.
+        pair.subscriber().restart().await;
+        pair.wait_subscriber().await;
+        pair.source_execute("INSERT INTO t VALUES (601, 'one', 6), (602, 'other', 6), (603, 'third', 7)").await;
+        pair.wait_equal(&T).await;
+        pair.publisher().terminate().await;
+        for sql in [
+            // By what is the key later, two rows would be meant.
+            "UPDATE t SET letters = 'changed' WHERE id = 601; DELETE FROM t WHERE id = 602",
+            "ALTER TABLE t DROP INDEX by_id",
+            // By what was the key before and is again, these are one row.
+            "INSERT INTO t VALUES (601, 'twin', 8), (603, 'twin', 9); UPDATE t SET figure = 99 WHERE letters = 'twin' AND id = 601",
+            "UPDATE t SET letters = 'thrice' WHERE figure = 7; DELETE FROM t WHERE letters = 'twin'",
+            "INSERT INTO t VALUES (700, 'same', 1), (700, 'same', 1), (700, 'same', 1); DELETE FROM t WHERE id = 700 LIMIT 2",
+            "CREATE UNIQUE INDEX by_figure ON t (figure)",
+            "UPDATE t SET id = 5 WHERE figure = 6; UPDATE t SET id = 5 WHERE figure = 80; DELETE FROM t WHERE figure = 90",
+            "DROP INDEX by_figure ON t",
+            "UPDATE t SET id = 1005 WHERE figure = 6; UPDATE t SET figure = 6 WHERE id = 3; UPDATE t SET id = 8 WHERE figure = 80",
+            "ALTER TABLE t ADD UNIQUE by_id (id)",
+            "UPDATE t SET letters = 'last' WHERE id = 3; UPDATE t SET letters = 'moved', id = 1006 WHERE id = 1005; DELETE FROM t WHERE id = 4",
+        ] {
+            pair.source_execute(sql).await;
+        }
+        pair.publisher().start();
+        pair.wait_equal(&T).await;
+        pair.wait_publisher().await;
+        // What is logged from now on has its key again, and so has what is read.
+        pair.source_execute("UPDATE t SET letters = 'now' WHERE id = 3; UPDATE t SET id = 1007 WHERE id = 1006").await;
+        pair.wait_equal(&T).await;
+    })
+    .await;
+}
+
+/// The same while the stream is read all along, and the table is sent again in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unique_keys_that_come_and_go_while_the_stream_is_read() {
+    let schema =
+        "CREATE TABLE t (id INT NOT NULL, letters VARCHAR(60), figure INT NOT NULL, UNIQUE by_id (id))";
+    each(schema, async |pair| {
+        pair.target_execute("ALTER TABLE t DROP PRIMARY KEY, ADD INDEX (id)").await;
+        // It believes in an index for a while.
+        pair.subscriber().restart().await;
+        pair.wait_subscriber().await;
+        for round in 0..10 {
+            let twin = 700 + round;
+            for sql in [
+                format!("UPDATE t SET letters = 'keyed {round}' WHERE id % 10 = {round}"),
+                "ALTER TABLE t DROP INDEX by_id".to_owned(),
+                format!("INSERT INTO t VALUES (1, 'twin', {twin}), (2, 'twin', {twin}); UPDATE t SET letters = 'more' WHERE figure = {twin} AND id = 2"),
+                format!("DELETE FROM t WHERE figure = {twin}; ALTER TABLE t ADD UNIQUE by_id (id)"),
+                format!("UPDATE t SET figure = figure + 1 WHERE id = {round} + 1; INSERT INTO t VALUES ({twin}, 'new', 0)"),
+                "ALTER TABLE t FORCE".to_owned(),
+            ] {
+                pair.source_execute(&sql).await;
+            }
+        }
+        pair.wait_equal(&T).await;
         pair.wait_publisher().await;
     })
     .await;

@@ -194,6 +194,14 @@ async fn tables_that_are_hard_to_follow_are_named() {
         "{cascade}"
     );
     assert_eq!(problems(&findings).len(), 4, "{findings:?}");
+    let alone = found(&server.url(""), &["shop.child"]).await;
+    let lost = alone.iter().find(|finding| finding.contains("foreign key fk of shop.child")).unwrap();
+    assert!(
+        lost.starts_with("error: ")
+            && lost.contains("shop.parent, to which it refers, is not captured")
+            && lost.ends_with("Add shop.parent to source.tables, or leave shop.child out of them."),
+        "{lost}"
+    );
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn a_snapshot_in_another_order_collects_keys() {
     .await;
 }
 
-/// Rows that the source has no more, or with another value, in ranges that come later: by order, and by collected keys.
+/// Rows that the source has no more, or with another value, in ranges that come later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_row_with_a_unique_value_makes_room() {
     let setup = "CREATE TABLE t (id INT PRIMARY KEY, u INT, w VARCHAR(9), UNIQUE (u), UNIQUE (w, u));
@@ -149,7 +149,8 @@ async fn a_stale_row_with_a_unique_value_makes_room() {
         // Meanwhile 3 went, 4 has given its value away, and neither is in the log.
         let prev = bed.position().await;
         let rows = vec![read(&t, &["1", "3", "a"]), read(&t, &["2", "4", "b"])];
-        let applied = bed.apply(&delivery(prev).chunk(2, range(&t, None, Some("2")), &t, rows)).await;
+        let first = || Chunk { sweep: Some(Sweep::First), ..range(&t, None, Some("2")) };
+        let applied = bed.apply(&delivery(prev).chunk(2, first(), &t, rows)).await;
         assert!(matches!(applied, Applied::Committed { changes: 2, .. }), "{applied:?}");
         assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, ["1|3|a", "2|4|b", "9|~|e"]);
         let prev = bed.position().await;
@@ -160,8 +161,11 @@ async fn a_stale_row_with_a_unique_value_makes_room() {
         // A unique index that only the target has: no row of an earlier range is taken away for it.
         let before = bed.rows("SELECT * FROM t ORDER BY 1").await;
         let prev = bed.position().await;
+        let rows = vec![read(&t, &["1", "3", "a"]), read(&t, &["2", "4", "b"])];
+        bed.apply(&delivery(prev).chunk(4, first(), &t, rows)).await;
+        let prev = bed.position().await;
         let rows = vec![read(&t, &["4", "3", "d"])];
-        let applied = bed.apply(&delivery(prev).chunk(4, range(&t, Some("2"), Some("5")), &t, rows)).await;
+        let applied = bed.apply(&delivery(prev).chunk(5, range(&t, Some("2"), Some("5")), &t, rows)).await;
         let Applied::Rejected { failing, .. } = applied else { panic!("{applied:?}") };
         assert!(failing[0].reason.contains("unique index"), "{}", failing[0].reason);
         assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, before);
@@ -236,6 +240,45 @@ async fn a_user_with_the_documented_privileges_can_do_all() {
         let faults: Vec<_> =
             bed.target.check().await.unwrap().into_iter().filter(|item| !item.fine).collect();
         assert!(faults.iter().all(|item| item.subject == "max_allowed_packet"), "{faults:#?}");
+    })
+    .await;
+}
+
+/// The same, where it is a change of the stream that they are in the way of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_row_gives_way_to_a_change_of_the_stream() {
+    let setup = "CREATE TABLE t (id INT PRIMARY KEY, u INT, w VARCHAR(9), UNIQUE (u))";
+    Bed::each(setup, async |mut bed| {
+        let t = table("t", &["id int(11)!", "u int(11)", "w varchar(9)"], &[0]);
+        let old = [["1", "1", "a"], ["2", "2", "a"], ["3", "3", "a"], ["4", "4", "a"], ["5", "5", "a"]];
+        bed.commit(1, old.iter().map(|row| insert(&t, row)).collect()).await;
+        let before = bed.rows("SELECT * FROM t ORDER BY 1").await;
+        assert!(bed.refused(2, vec![insert(&t, &["6", "4", "b"])]).await.reason.contains("unique index"));
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY 1").await, before, "nothing is under way");
+
+        let prev = bed.position().await;
+        let first = Chunk { sweep: Some(Sweep::First), ..range(&t, None, Some("2")) };
+        let rows = vec![read(&t, &["1", "1", "b"]), read(&t, &["2", "2", "b"])];
+        bed.apply(&delivery(prev).chunk(2, first, &t, rows)).await;
+        // At the source, 4 has another value now, and 3 is gone.
+        bed.commit(3, vec![insert(&t, &["6", "4", "b"])]).await;
+        assert_eq!(bed.rows("SELECT id, u FROM t ORDER BY 1").await, ["1|1", "2|2", "3|3", "5|5", "6|4"]);
+        // Another process goes on.
+        bed.lane = lane(&bed.target).await;
+        bed.commit(4, vec![partial(&t, &[], &[(0, "5"), (1, "3")])]).await;
+        assert_eq!(bed.rows("SELECT id, u FROM t ORDER BY 1").await, ["1|1", "2|2", "5|3", "6|4"]);
+        // What the re-snapshot or the stream has brought stays.
+        for value in ["1", "3"] {
+            let refused = bed.refused(5, vec![insert(&t, &["7", value, "c"])]).await;
+            assert!(refused.reason.contains("unique index"), "{}", refused.reason);
+        }
+        let prev = bed.position().await;
+        let mut last = range(&t, Some("2"), None);
+        last.skipped = vec![vec!["5".into()], vec!["6".into()]];
+        bed.apply(&delivery(prev).chunk(5, last, &t, vec![read(&t, &["4", "40", "b"])])).await;
+        let rows = bed.rows("SELECT * FROM t ORDER BY 1").await;
+        assert_eq!(rows, ["1|1|b", "2|2|b", "4|40|b", "5|3|a", "6|4|b"]);
+        assert!(bed.refused(6, vec![insert(&t, &["7", "40", "c"])]).await.reason.contains("unique index"));
     })
     .await;
 }

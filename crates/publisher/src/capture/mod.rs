@@ -32,6 +32,18 @@ pub enum TxToken {
 /// A key as the canonical texts of its columns, in key order.
 pub type Key = Vec<String>;
 
+/// What foreign keys of other rows may do about a change without the source's log saying so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consequence {
+    /// Nothing: a row is new, or the source logs what its foreign keys do.
+    #[default]
+    None,
+    /// Something if they refer to other columns than the key.
+    Value,
+    /// Something: the row is gone, or its key is another one now.
+    Key,
+}
+
 /// A change of a watched table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedKey {
@@ -41,6 +53,8 @@ pub struct ChangedKey {
     pub key: Key,
     /// The new row was not sent whole (unchanged TOAST), so that the change cannot stand for the row of a snapshot.
     pub partial: bool,
+    /// What it may have set off.
+    pub consequence: Consequence,
 }
 
 /// A block with what a snapshot needs to know of it.

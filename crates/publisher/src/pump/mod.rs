@@ -2,9 +2,11 @@
 //! and confirms to the source what is safe.
 
 mod chunk;
+mod exact;
 mod metrics;
 mod placing;
 mod pressure;
+mod ring;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -355,7 +357,7 @@ where
             Captured::Block(block) => {
                 self.passed = self.passed.max(block.block.head.last.offset);
                 self.placing.note(&block);
-                if self.placing.holds() {
+                if self.placing.holds_block(&block) {
                     self.placing.hold(*block);
                     return Ok(false);
                 }

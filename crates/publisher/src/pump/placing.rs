@@ -9,6 +9,8 @@
 //! While a range waits for the stream to come by, the next one is read: it sees all that the one before has seen, so that
 //! what is remembered serves both.
 //!
+//! **Tables with rows that foreign keys change unlogged** are placed exactly; see [`super::exact`].
+//!
 //! **Keyless tables.** Rows have no names, so nothing can be left out afterwards. The stream is held from before the read
 //! until it has passed it; then come the transactions that the read saw, a clear, all rows, and the transactions that
 //! it did not see.
@@ -23,6 +25,8 @@ use rowbridge_schema::wire::Sweep;
 use rowbridge_schema::{Offset, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
+use super::exact::{self, Exact};
+use super::ring::Rings;
 use super::{Pump, PumpError, Stop};
 use crate::capture::{Capture, CapturedBlock, ChangedKey, Key, TxToken};
 use crate::journal::Journal;
@@ -30,7 +34,7 @@ use crate::snapshot::{ChunkRead, SnapshotReader};
 use crate::state::Job;
 
 /// Text of one chunk: large enough to be worth a transaction, small enough to be one delivery.
-const CHUNK_BYTES: usize = 2 << 20;
+pub(super) const CHUNK_BYTES: usize = 2 << 20;
 /// How often a source that is behind a waiting chunk is asked how far it is.
 const HURRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Keys read again at once.
@@ -52,7 +56,7 @@ enum Stage<R: SnapshotReader> {
 
 pub(super) struct Placing<R: SnapshotReader> {
     stage: Stage<R>,
-    jobs: VecDeque<Job>,
+    pub(super) jobs: VecDeque<Job>,
     /// What the running or waiting read is for.
     current: Option<Current>,
     /// A range that waits for its place while the one behind it is read.
@@ -69,6 +73,10 @@ pub(super) struct Placing<R: SnapshotReader> {
     hurried: Option<Instant>,
     /// No read begins before the stream has passed this.
     not_before: Option<Offset>,
+    /// The table whose ranges are placed where they were read.
+    pub(super) exact: Exact,
+    /// Tables that refer to each other.
+    pub(super) rings: Rings,
 }
 
 /// A read: the next range of its job, or some keys again.
@@ -76,6 +84,8 @@ pub(super) struct Placing<R: SnapshotReader> {
 struct Current {
     job: Job,
     keys: Option<Vec<Key>>,
+    /// The stream has been held since before it began.
+    exact: bool,
 }
 
 /// What follows a chunk and the keys that are read again for it.
@@ -86,6 +96,16 @@ enum Then {
     Finish,
     /// The next range begins behind this key.
     Advance(Option<Key>),
+}
+
+/// What became of a range that is placed exactly.
+enum Entered {
+    /// It is in the stream, or will be read again.
+    Done,
+    /// The stream has not come that far.
+    Waits,
+    /// Shutdown came.
+    Stopped,
 }
 
 impl<R: SnapshotReader + 'static> Placing<R> {
@@ -102,6 +122,8 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             then: Then::Finish,
             hurried: None,
             not_before: None,
+            exact: Exact::default(),
+            rings: Rings::default(),
         }
     }
 
@@ -128,6 +150,8 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             self.then = Then::Finish;
         }
         self.jobs = jobs;
+        let rings = &self.rings;
+        self.jobs.make_contiguous().sort_by_key(|job| rings.is_last(&job.table));
         let under_way = self.jobs.iter().position(|job| self.noted.as_ref() == Some(&job.table));
         if let Some(job) = under_way.and_then(|at| self.jobs.remove(at)) {
             self.jobs.push_front(job);
@@ -137,8 +161,9 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         }
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.noted = None;
+        self.exact.end();
         self.changes.clear();
         self.again.clear();
         self.then = Then::Finish;
@@ -163,7 +188,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
     /// Resolves when a read's answer has come or a waiting chunk should be looked at again. Cancel safe.
     pub(super) async fn ready(&mut self) {
         match &mut self.stage {
-            Stage::Reading(_) if self.front.is_some() => {
+            Stage::Reading(_) if self.front.is_some() || !self.held.is_empty() => {
                 // Elapsed or answered: either way somebody looks.
                 let _ = tokio::time::timeout(HURRY_INTERVAL, self.wait()).await;
             }
@@ -179,19 +204,51 @@ impl<R: SnapshotReader + 'static> Placing<R> {
 
     /// Remembers which keys a captured transaction changes.
     pub(super) fn note(&mut self, block: &CapturedBlock) {
+        self.rings.note(block);
         if let Some(noted) = &self.noted {
             let changes = block.changed.iter().filter(|change| change.table == *noted);
             self.changes.extend(changes.map(|change| (block.token, change.clone())));
         }
     }
 
-    /// Whether captured blocks must wait here.
+    /// Whether captured blocks may have to wait here.
     pub(super) fn holds(&self) -> bool {
-        self.current.as_ref().is_some_and(|current| current.job.keyless) || !self.held.is_empty()
+        self.current.as_ref().is_some_and(|current| current.job.keyless || current.exact)
+            || !self.held.is_empty()
+    }
+
+    /// Whether a captured block must wait here: for a range that is placed exactly, those that its read saw go on.
+    pub(super) fn holds_block(&self, block: &CapturedBlock) -> bool {
+        let current = self.current.as_ref();
+        let exact = || match &self.stage {
+            Stage::Waiting(_, answer) => match &**answer {
+                Ok(Some(chunk)) => !chunk.containment.contains(block.token),
+                _ => false,
+            },
+            _ => true,
+        };
+        !self.held.is_empty()
+            || current.is_some_and(|current| current.job.keyless || current.exact && exact())
     }
 
     pub(super) fn hold(&mut self, block: CapturedBlock) {
+        self.exact.hold(&block);
         self.held.push_back(block);
+    }
+
+    /// The stream goes on although a read is not done for which it is held, because that takes too long.
+    fn gives_up_holding(&mut self) -> bool {
+        let reading = matches!(self.stage, Stage::Reading(_)) && !self.held.is_empty();
+        let Some(current) = self.current.as_mut().filter(|current| reading && current.exact) else {
+            return false;
+        };
+        if !self.exact.is_too_much() {
+            return false;
+        }
+        tracing::debug!(table = %current.job.table, "a range takes too long to hold the stream for it");
+        current.exact = false;
+        self.exact.halve();
+        true
     }
 
     fn start(&mut self, reader: R) {
@@ -208,19 +265,24 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             let count = self.again.len().min(KEYS_AT_ONCE);
             self.again.drain(..count).collect::<Vec<_>>()
         });
-        self.read(reader, Current { job, keys }, settle);
+        let exact = self.exact.is(&job.table);
+        if exact {
+            self.exact.begin();
+        }
+        self.read(reader, Current { job, keys, exact }, settle);
     }
 
     fn read(&mut self, mut reader: R, current: Current, settle: bool) {
         self.current = Some(current.clone());
-        let Current { job, keys } = current;
+        let Current { job, keys, .. } = current;
+        let bytes = self.exact.chunk_bytes(&job.table);
         self.stage = Stage::Reading(Box::pin(async move {
             if settle && let Err(error) = reader.settle().await {
                 return (reader, Err(error));
             }
             let answer = match &keys {
                 Some(keys) => reader.read_keys(&job.table, keys).await,
-                None => reader.read_chunk(&job.table, job.after.as_ref(), CHUNK_BYTES).await,
+                None => reader.read_chunk(&job.table, job.after.as_ref(), bytes).await,
             };
             (reader, answer)
         }));
@@ -228,7 +290,8 @@ impl<R: SnapshotReader + 'static> Placing<R> {
 
     /// Lets a range that has come wait aside, if another one follows, and reads that. Gives back what has to wait as it is.
     fn read_ahead(&mut self, reader: R, chunk: ChunkRead) -> Option<(R, ChunkRead)> {
-        let follows = !chunk.done && !chunk.table.key.is_empty() && chunk.range.upto.is_some();
+        let logged = chunk.unlogged.ancestors.is_empty();
+        let follows = logged && !chunk.done && !chunk.table.key.is_empty() && chunk.range.upto.is_some();
         let under_way = self.current.take_if(|current| {
             let plain = current.keys.is_none() && !current.job.keyless && self.jobs.contains(&current.job);
             follows && plain && self.again.is_empty() && self.held.is_empty()
@@ -236,7 +299,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         let Some(current) = under_way else { return Some((reader, chunk)) };
         let next = Job { after: chunk.range.upto.clone(), ..current.job.clone() };
         self.front = Some((current, chunk));
-        self.read(reader, Current { job: next, keys: None }, false);
+        self.read(reader, Current { job: next, keys: None, exact: false }, false);
         None
     }
 }
@@ -250,13 +313,16 @@ where
     /// Moves the snapshot on as far as it goes now; true if shutdown came.
     pub(super) async fn place(&mut self) -> Result<bool, Stop<C, R>> {
         loop {
+            if self.placing.gives_up_holding() && self.release_held().await? {
+                return Ok(true);
+            }
             if let Some(after) = self.placing.front.as_ref().map(|(_, chunk)| chunk.after) {
                 if !self.passed_by(after).await? {
                     return Ok(false);
                 }
                 if let Some((current, chunk)) = self.placing.front.take()
                     && self.placing.jobs.contains(&current.job)
-                    && self.enter_keyed(chunk, current).await?
+                    && self.enter_keyed(chunk, current, false).await?
                 {
                     return Ok(true);
                 }
@@ -286,6 +352,15 @@ where
                     };
                     let (reader, chunk) = match chunk {
                         None => (reader, None),
+                        Some(chunk)
+                            if !chunk.unlogged.ancestors.is_empty() && !chunk.table.key.is_empty() =>
+                        {
+                            match self.enter_exactly(reader, chunk).await? {
+                                Entered::Stopped => return Ok(true),
+                                Entered::Waits => return Ok(false),
+                                Entered::Done => continue,
+                            }
+                        }
                         Some(chunk) => match self.placing.read_ahead(reader, chunk) {
                             Some((reader, chunk)) => (reader, Some(chunk)),
                             None => continue,
@@ -334,6 +409,10 @@ where
             return self.release_held().await;
         };
         if chunk.table.key.is_empty() {
+            if job.after.is_none() && self.placing.ancestors_first(&chunk) {
+                self.placing.stage = Stage::Idle(reader);
+                return self.release_held().await;
+            }
             if !job.keyless {
                 // It lost its key after the job was made, so nothing was held: begin anew.
                 self.state.add_job(&chunk.table, Some(&Job::new(&chunk.table, true)))?;
@@ -349,33 +428,74 @@ where
             return Ok(true);
         }
         if !self.between {
+            let Current { exact, .. } = current;
             let job = Job { keyless: false, ..current.job.clone() };
             self.placing
                 .jobs
                 .iter_mut()
                 .filter(|known| **known == current.job)
                 .for_each(|known| known.keyless = false);
-            self.placing.current = Some(Current { job, keys: current.keys });
+            self.placing.current = Some(Current { job, keys: current.keys, exact });
             self.placing.stage = Stage::Waiting(reader, Box::new(Ok(Some(chunk))));
             return Ok(false);
         }
         self.placing.stage = Stage::Idle(reader);
-        self.enter_keyed(chunk, current).await
+        self.enter_keyed(chunk, current, false).await
     }
 
-    async fn enter_keyed(&mut self, chunk: ChunkRead, current: Current) -> Result<bool, Stop<C, R>> {
-        let Current { job, keys } = current;
+    /// A range with rows that are changed unlogged: behind what its read saw, before all else.
+    async fn enter_exactly(&mut self, reader: R, chunk: ChunkRead) -> Result<Entered, Stop<C, R>> {
+        let wanted = |current: &Current| self.placing.jobs.contains(&current.job);
+        let exact = self.placing.current.as_ref().is_some_and(|current| current.exact && wanted(current));
+        if !exact {
+            let known = self.placing.current.take();
+            self.placing.stage = Stage::Idle(reader);
+            if let Some(current) = known.filter(|current| self.placing.jobs.contains(&current.job)) {
+                self.placing.again.extend(current.keys.unwrap_or_default());
+                self.placing.place_exactly(&chunk);
+            }
+            return Ok(if self.release_held().await? { Entered::Stopped } else { Entered::Done });
+        }
+        while self.placing.held.front().is_some_and(|block| chunk.containment.contains(block.token)) {
+            if let Some(block) = self.placing.held.pop_front()
+                && self.append(block).await?
+            {
+                return Ok(Entered::Stopped);
+            }
+        }
+        let unseen = exact::is_in_order(&chunk.containment) && !self.placing.held.is_empty();
+        if !(unseen || self.passed_by(chunk.after).await?) {
+            self.placing.stage = Stage::Waiting(reader, Box::new(Ok(Some(chunk))));
+            return Ok(Entered::Waits);
+        }
+        self.placing.stage = Stage::Idle(reader);
+        let Some(current) = self.placing.current.take() else { return Ok(Entered::Done) };
+        if self.placing.held.iter().any(|block| chunk.containment.contains(block.token)) {
+            tracing::debug!(table = %current.job.table, "a commit was not visible in order: the range is read again");
+            self.placing.again.extend(current.keys.unwrap_or_default());
+        } else if self.enter_keyed(chunk, current, true).await? {
+            return Ok(Entered::Stopped);
+        }
+        Ok(if self.release_held().await? { Entered::Stopped } else { Entered::Done })
+    }
+
+    /// Lets a range's rows into the stream. `first`: what its read did not see is held, and comes behind it.
+    async fn enter_keyed(
+        &mut self,
+        chunk: ChunkRead,
+        current: Current,
+        first: bool,
+    ) -> Result<bool, Stop<C, R>> {
+        let Current { job, keys, .. } = current;
         let changes = std::mem::take(&mut self.placing.changes);
         let (seen, unseen): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|(token, _)| chunk.containment.contains(*token));
         drop(seen);
-        let emptied = unseen.iter().any(|(_, change)| change.key.is_empty());
-        let skip: HashSet<Key> = unseen.iter().map(|(_, change)| change.key.clone()).collect();
-        let partial: HashSet<Key> = unseen
-            .iter()
-            .filter(|(_, change)| change.partial)
-            .map(|(_, change)| change.key.clone())
-            .collect();
+        let later: &[(TxToken, ChangedKey)] = if first { &[] } else { &unseen };
+        let emptied = later.iter().any(|(_, change)| change.key.is_empty());
+        let skip: HashSet<Key> = later.iter().map(|(_, change)| change.key.clone()).collect();
+        let partial: HashSet<Key> =
+            later.iter().filter(|(_, change)| change.partial).map(|(_, change)| change.key.clone()).collect();
         self.placing.changes = unseen;
         if emptied {
             // The table was truncated after the read: what was read is gone, read again.
@@ -412,7 +532,7 @@ where
         }
         if complete {
             match std::mem::take(&mut self.placing.then) {
-                Then::Finish => self.finish_job(&job.table)?,
+                Then::Finish => self.finish(&job, &chunk.table)?,
                 Then::Advance(after) => {
                     self.state.advance_job(&job.table, after.as_ref())?;
                     if let Some(known) = self.placing.jobs.iter_mut().find(|known| **known == job) {
@@ -422,6 +542,18 @@ where
             }
         }
         Ok(false)
+    }
+
+    /// A table's last range is in the stream: it is done, or goes a second time.
+    fn finish(&mut self, job: &Job, def: &TableDef) -> Result<(), Stop<C, R>> {
+        if !self.placing.rings.sent(&job.table) {
+            return self.finish_job(&job.table);
+        }
+        tracing::info!(table = %job.table, "rows that refer to each other changed meanwhile: the table is sent again");
+        self.state.add_job(def, Some(&Job { only: job.only.clone(), ..Job::new(def, true) }))?;
+        self.placing.forget();
+        self.placing.plan(self.state.jobs()?);
+        Ok(())
     }
 
     fn finish_job(&mut self, table: &TableName) -> Result<(), Stop<C, R>> {
@@ -464,6 +596,9 @@ where
         let held = &self.placing.held;
         let concerns = |block: &CapturedBlock| block.block.tables.iter().any(|table| table.name == job.table);
         let unseen = |block: &CapturedBlock| !chunk.containment.contains(block.token);
+        // Where foreign keys act, a change of any table may concern it.
+        let linked = !chunk.unlogged.ancestors.is_empty();
+        let concerns = |block: &CapturedBlock| linked || concerns(block);
         let split = held.iter().position(|block| concerns(block) && unseen(block)).unwrap_or(held.len());
         let mut split_at = split;
         while split_at > 0 && !held[split_at - 1].block.ends {
@@ -503,7 +638,7 @@ where
                 None => break,
             }
         }
-        self.finish_job(&job.table)?;
+        self.finish(job, &chunk.table)?;
         self.release_held().await
     }
 }

@@ -47,6 +47,19 @@ impl Containment {
     }
 }
 
+/// Tables whose changes change rows of another one without a word in the source's log: foreign keys act, and the source
+/// leaves that to its engine. Such rows cannot be left out of a range afterwards. So their ranges are placed exactly at
+/// the moment of their read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unlogged {
+    /// Those that it refers to, and what they refer to, all the way up. Empty where everything is logged.
+    pub ancestors: Vec<TableName>,
+    /// Those among them that refer to it in turn; itself, if it does. Sorted.
+    pub ring: Vec<TableName>,
+    /// The ring's references are to keys: only a deleted row and a changed key have consequences.
+    pub by_key: bool,
+}
+
 /// Rows of one key range, read in one short snapshot.
 #[derive(Debug)]
 pub struct ChunkRead {
@@ -64,6 +77,9 @@ pub struct ChunkRead {
     pub containment: Containment,
     /// The stream must have passed this before the rows enter it.
     pub after: Offset,
+    /// What changes its rows without being logged. If anything does, `containment` is exact: a transaction that changes
+    /// these rows was seen if and only if it is contained.
+    pub unlogged: Unlogged,
 }
 
 /// Reads chunks from the source, on its own connection.

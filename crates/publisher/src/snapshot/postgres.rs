@@ -12,7 +12,7 @@ use rowbridge_schema::wire::KeyRange;
 use rowbridge_schema::{Cell, Offset, TableDef, TableName, TablePatterns};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{ChunkRead, Containment, SnapshotReader};
+use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::postgres::PostgresError;
 use crate::capture::postgres::catalog::{self, CatalogTable};
@@ -203,6 +203,7 @@ impl PostgresSnapshot {
             done,
             containment,
             after,
+            unlogged: Unlogged::default(),
         }))
     }
 
@@ -227,7 +228,8 @@ impl PostgresSnapshot {
             .iter()
             .all(|&k| PORTABLE.contains(&table.def.columns[usize::from(k)].type_name.as_str()));
         let range = KeyRange { after: after_key.cloned(), upto };
-        Ok(ChunkRead { table: table.def, cells, range, portable_order, done, containment, after })
+        let unlogged = Unlogged::default();
+        Ok(ChunkRead { table: table.def, cells, range, portable_order, done, containment, after, unlogged })
     }
 }
 

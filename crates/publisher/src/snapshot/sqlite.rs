@@ -15,7 +15,7 @@ use rowbridge_schema::{Cell, Offset, StorageClass, TableDef, TableName, TablePat
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::{ChunkRead, Containment, SnapshotReader};
+use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::sqlite::SqliteError;
 use crate::capture::sqlite::inspect::{self, Table};
@@ -306,7 +306,16 @@ impl Inner {
 fn chunk(table: &Table, cells: Vec<Cell<'static>>, range: KeyRange, done: bool, last: i64) -> ChunkRead {
     let at = Offset { file: 0, at: last as u64 };
     let (portable_order, table) = (orders_everywhere(table), table.def.clone());
-    ChunkRead { table, cells, range, portable_order, done, containment: Containment::UpTo(at), after: at }
+    ChunkRead {
+        table,
+        cells,
+        range,
+        portable_order,
+        done,
+        containment: Containment::UpTo(at),
+        after: at,
+        unlogged: Unlogged::default(),
+    }
 }
 
 /// Whether our connection can order the key as the application's does.

@@ -6,6 +6,7 @@ mod decision;
 pub mod mysql;
 pub mod postgres;
 mod remains;
+mod renamed;
 pub mod sqlite;
 
 use std::future::Future;

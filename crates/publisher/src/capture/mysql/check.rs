@@ -10,6 +10,7 @@ use rowbridge_schema::config::SourceConfig;
 use rowbridge_schema::sql::{backticked, backticked_table};
 
 use super::binlog::Binlog;
+use super::cascade;
 use super::catalog::{self, Catalog};
 use super::client::{Connector, Server, Session};
 use super::error::MysqlError;
@@ -74,7 +75,7 @@ async fn look(
     }
     readable(&mut conn, &catalog, &user, findings).await?;
     tables(&mut conn, &server, &catalog, &user, findings).await?;
-    cascades(&mut conn, &server, &catalog, findings).await
+    cascades(&mut conn, &server, &catalog, &user, findings).await
 }
 
 fn version(server: &Server) -> Option<Finding> {
@@ -499,9 +500,10 @@ async fn cascades(
     conn: &mut Conn,
     server: &Server,
     catalog: &Catalog,
+    user: &str,
     findings: &mut Vec<Finding>,
 ) -> Result<(), MysqlError> {
-    if !server.is_mariadb() && server.version >= (9, 6, 0) {
+    if cascade::are_logged(conn, server).await? {
         return Ok(());
     }
     type Key = (String, String, String, String, String, String, String, String, String);
@@ -518,13 +520,25 @@ async fn cascades(
         )
         .await
         .map_err(MysqlError::query("read the foreign keys"))?;
+    let mut databases: BTreeSet<String> = BTreeSet::new();
     for parts in keys.chunk_by(|a, b| (&a.0, &a.1, &a.2) == (&b.0, &b.1, &b.2)) {
         let (schema, table, name, on_update, on_delete, _, parent_schema, parent, _) = &parts[0];
         let child = rowbridge_schema::TableName::new(schema.clone(), table.clone());
         if !catalog.tables.contains_key(&child) {
             continue;
         }
+        databases.insert(schema.clone());
         let parent = rowbridge_schema::TableName::new(parent_schema.clone(), parent.clone());
+        if !catalog.tables.contains_key(&parent) {
+            findings.push(Finding::error(
+                format!(
+                    "what foreign key {name} of {child} changes is not in {server}'s log, and {parent}, to which it refers, \
+                     is not captured: nothing tells a target of it"
+                ),
+                format!("Add {parent} to source.tables, or leave {child} out of them."),
+            ));
+            continue;
+        }
         let columns: Vec<String> = parts.iter().map(|part| backticked(&part.5)).collect();
         let referenced: Vec<String> = parts.iter().map(|part| backticked(&part.8)).collect();
         findings.push(Finding::warning(
@@ -538,6 +552,21 @@ async fn cascades(
                 backticked_table(&parent),
                 referenced.join(", "),
             ),
+        ));
+    }
+    // MariaDB tells the moment of a read, and without GTIDs all tables are locked.
+    let gtids = !server.is_mariadb() && variable(conn, "gtid_mode").await?.as_deref() == Some("ON");
+    if gtids && !databases.is_empty() && !may_lock(conn).await? {
+        let grants: Vec<String> = databases
+            .iter()
+            .map(|database| format!("GRANT LOCK TABLES ON {}.* TO {user};", backticked(database)))
+            .collect();
+        findings.push(Finding::error(
+            format!(
+                "tables with rows that foreign keys change must be locked for a moment while they are read, which {user} \
+                 may not"
+            ),
+            grants.join("\n"),
         ));
     }
     Ok(())

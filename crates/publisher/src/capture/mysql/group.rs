@@ -384,6 +384,9 @@ impl MysqlCapture {
     /// Names or shapes of tables may have changed, or rows without being logged.
     fn schema(&mut self, read: &Read) {
         self.reload = true;
+        if read.has_word(&["ALTER", "INDEX", "RENAME", "REPLACE"]) {
+            self.captured_in(read).into_iter().for_each(|table| self.doubts.alter(table));
+        }
         // Another table under the name of a captured one, or rows that come and go with their files.
         let unlogged = [
             "RENAME",
@@ -417,10 +420,13 @@ impl MysqlCapture {
         let data = event.data();
         let broken = |broken: Broken| self.broken(broken.0);
         let id = Bytes(data).uint(6).map_err(broken)?;
-        if self.maps.get(&id).is_some_and(|known| known.raw == data) {
+        let (_, name, _) = table_map::head(data).map_err(broken)?;
+        let doubtful = self.doubts.has(&name, Offset { file: self.log.number, at: event.start });
+        let same_key =
+            |shape: &Option<Arc<Shape>>| shape.as_ref().is_none_or(|shape| shape.doubtful == doubtful);
+        if self.maps.get(&id).is_some_and(|known| known.raw == data && same_key(&known.shape)) {
             return Ok(());
         }
-        let (_, name, _) = table_map::head(data).map_err(broken)?;
         if !self.options.tables.matches(&name) || is_system(&name) {
             self.maps.insert(id, Mapped { raw: data.to_vec(), shape: None });
             return Ok(());
@@ -469,9 +475,13 @@ impl MysqlCapture {
                 }
             }
         };
+        self.has_columns(&def);
         let old_rows = self.options.old_rows.of_table(&def.name);
-        let shape = Arc::new(Shape::new(def, decode, transactional, old_rows));
-        self.has_columns(&shape.def);
+        let shape = match doubtful {
+            true => Shape::doubtful(def, decode, transactional, old_rows, map.primary.is_empty()),
+            false => Shape::new(def, decode, transactional, old_rows),
+        };
+        let shape = Arc::new(shape);
         self.maps.insert(id, Mapped { raw: event.data().to_vec(), shape: Some(shape) });
         Ok(())
     }
@@ -489,6 +499,7 @@ impl MysqlCapture {
             return Ok(None);
         };
         let parsed = rows::parse(event.kind, event.data()).map_err(broken)?;
+        let shape = shape.told_by(&parsed.before);
         if shape.foreign {
             let looked = transaction::look(&parsed, &shape, &mut self.converted);
             looked.map_err(|error| self.row_error(error, &shape))?;

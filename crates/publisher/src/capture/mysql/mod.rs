@@ -7,9 +7,11 @@
 
 mod binlog;
 pub(crate) mod bytes;
+pub(crate) mod cascade;
 pub mod catalog;
 pub mod check;
 pub mod client;
+mod doubt;
 pub mod error;
 mod group;
 pub mod gtid;
@@ -36,6 +38,7 @@ use tokio::task::JoinHandle;
 use self::binlog::{Binlog, LogEvent};
 use self::catalog::{Catalog, CatalogTable, Collations};
 use self::client::{Connector, Server};
+use self::doubt::Doubts;
 pub use self::error::MysqlError;
 use self::group::{Group, Prepared};
 use self::gtid::{Gtids, ResumePoint};
@@ -70,8 +73,8 @@ type Converting = Vec<(Arc<str>, Vec<u8>, String)>;
 /// A question to the server. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
 /// for the stream, and a question that began anew each time would never be answered.
 enum Question {
-    /// The whole catalog, behind a statement that may have changed it.
-    Catalog(JoinHandle<Result<Catalog, MysqlError>>),
+    /// The whole catalog, behind a statement that may have changed it, and then the log's end.
+    Catalog(JoinHandle<Result<(Catalog, Offset), MysqlError>>),
     /// One table, whose table map is none that we know.
     Table(TableName, JoinHandle<Result<Option<CatalogTable>, MysqlError>>),
     /// Texts in charsets that only the server knows.
@@ -106,6 +109,8 @@ pub struct MysqlCapture {
     sent: HashMap<TableName, SentColumns>,
     /// Tables that a statement has dropped, renamed or filled behind our back: they are sent again once the catalog is read.
     renewed: HashSet<TableName>,
+    /// Keys that the catalog may know sooner than the log.
+    doubts: Doubts,
     maps: HashMap<u64, Mapped>,
     converted: Converted,
     watched: Vec<TableName>,
@@ -171,6 +176,7 @@ impl MysqlCapture {
             catalog: Catalog::default(),
             lower: HashSet::new(),
             renewed: HashSet::new(),
+            doubts: Doubts::default(),
             maps: HashMap::new(),
             converted: Converted::default(),
             watched: Vec::new(),
@@ -184,6 +190,14 @@ impl MysqlCapture {
             unsaid: true,
             options,
         };
+        if start.resume.is_some() {
+            let mut sql = capture.sql.lock().await;
+            let end = setup::offset(&setup::log_end(&mut sql, &capture.server).await?);
+            for table in catalog.tables.values() {
+                let before = capture.options.state.shapes(&table.def.name)?;
+                capture.doubts.recall(&table.def, &before, end);
+            }
+        }
         capture.remember(catalog)?;
         Ok((capture, Opened { from }))
     }
@@ -255,7 +269,9 @@ impl MysqlCapture {
         let known = self.catalog.clone();
         self.asking = Some(Question::Catalog(tokio::spawn(async move {
             let mut sql = sql.lock().await;
-            catalog::load(&mut sql, &server, &tables, &known).await
+            let catalog = catalog::load(&mut sql, &server, &tables, &known).await?;
+            let end = setup::log_end(&mut sql, &server).await?;
+            Ok((catalog, setup::offset(&end)))
         })));
     }
 
@@ -270,7 +286,8 @@ impl MysqlCapture {
     }
 
     /// Takes in the catalog behind a statement that may have changed it.
-    fn reloaded(&mut self, catalog: Catalog) -> Result<(), MysqlError> {
+    fn reloaded(&mut self, catalog: Catalog, end: Offset) -> Result<(), MysqlError> {
+        self.doubts.look(&self.catalog, &catalog, end);
         self.remember(catalog)?;
         // Between transactions: table maps precede the rows of each statement.
         self.maps.clear();
@@ -302,7 +319,8 @@ impl MysqlCapture {
             Some(Question::Catalog(task)) => {
                 let answered = answer(task).await;
                 self.asking = None;
-                self.reloaded(answered?)?;
+                let (catalog, end) = answered?;
+                self.reloaded(catalog, end)?;
             }
             Some(Question::Table(name, task)) => {
                 let answered = answer(task).await;

@@ -26,6 +26,12 @@ pub(super) struct Shape {
     pub identity: Vec<u16>,
     /// Columns of an old row that are sent, as far as the log has them: all of them, or those of `identity`.
     pub old: Vec<u16>,
+    /// Columns by which a snapshot knows a row: the key, also where its rows are not told by it.
+    pub noted: Vec<u16>,
+    /// It was not certain then what the key was.
+    pub doubtful: bool,
+    /// The same with the key that it probably had, for rows that do not come with all of their values.
+    pub keyed: Option<Arc<Shape>>,
     /// The server must convert some texts.
     pub foreign: bool,
     /// Rows of a transaction that is rolled back go.
@@ -38,16 +44,40 @@ impl Shape {
         let identity = if def.key.is_empty() { def.sent_columns() } else { def.key.clone() };
         let old = if old_rows { def.sent_columns() } else { identity.clone() };
         let foreign = decode.iter().any(Decode::is_foreign);
-        Self {
-            table: Arc::new(TableRef::new(&def)),
-            decode,
-            sent,
-            identity,
-            old,
-            foreign,
-            transactional,
-            def,
+        let (table, noted) = (Arc::new(TableRef::new(&def)), def.key.clone());
+        let (doubtful, keyed) = (false, None);
+        Self { table, decode, sent, identity, old, noted, doubtful, keyed, foreign, transactional, def }
+    }
+
+    /// A shape whose key is not certain; `keyless` says that there was no primary key.
+    pub(super) fn doubtful(
+        mut def: TableDef,
+        decode: Vec<Decode>,
+        transactional: bool,
+        old_rows: bool,
+        keyless: bool,
+    ) -> Self {
+        let mut keyed = None;
+        let noted = def.key.clone();
+        if keyless && !noted.is_empty() {
+            keyed = Some(Arc::new(Self::new(def.clone(), decode.clone(), transactional, old_rows)));
+            def.key.clear();
         }
+        Self { noted, doubtful: true, keyed, ..Self::new(def, decode, transactional, old_rows) }
+    }
+
+    /// The shape for rows of which these columns were logged as they were before.
+    pub(super) fn told_by(self: Arc<Self>, before: &[bool]) -> Arc<Self> {
+        let all = || self.sent.iter().zip(before).all(|(sent, there)| *there || !sent);
+        match &self.keyed {
+            Some(keyed) if !before.is_empty() && !all() => Arc::clone(keyed),
+            _ => self,
+        }
+    }
+
+    /// Whether rows are told by all of their values although there is a key.
+    pub(super) fn distrusts_key(&self) -> bool {
+        self.def.key.is_empty() && !self.noted.is_empty()
     }
 }
 
@@ -442,6 +472,19 @@ mod tests {
         assert_eq!(types, ["enum('x''y')", "int(11)", "int", "int(11)"]);
         assert!(shape.columns[1].generated.is_some() && !shape.columns[1].not_null);
         assert_eq!((shape.key.as_slice(), decode.len()), (&[3][..], 4));
+    }
+
+    #[test]
+    fn a_key_that_is_not_certain_is_used_only_where_nothing_else_tells_a_row() {
+        let def = def(vec![column("a", "int(11)", None), column("b", "int(11)", None)], vec![1]);
+        let shape = |keyless| Arc::new(Shape::doubtful(def.clone(), vec![], true, false, keyless));
+        let doubtful = shape(true);
+        assert!(doubtful.distrusts_key() && doubtful.def.key.is_empty() && doubtful.noted == [1]);
+        assert_eq!(doubtful.clone().told_by(&[true, true]).identity, [0, 1]);
+        assert_eq!(doubtful.clone().told_by(&[]).identity, [0, 1]);
+        assert_eq!(doubtful.told_by(&[false, true]).identity, [1]);
+        let certain = shape(false);
+        assert!(!certain.distrusts_key() && certain.told_by(&[false, true]).def.key == [1]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::bytes::{Broken, Bytes};
 use super::rows::{self, Rows};
 use super::shape::Shape;
 use super::value::Converted;
-use crate::capture::{CapturedBlock, ChangedKey, Key, TxToken};
+use crate::capture::{CapturedBlock, ChangedKey, Consequence, Key, TxToken};
 use crate::journal::{Block, Resume, TableRef};
 
 /// A part is closed when its body reaches this size: small enough that several fit one delivery and that a huge
@@ -252,9 +252,11 @@ impl Transaction {
             }
         }
         let newest = |at: u16| if after.has(at) { after } else { before };
-        if (watched || self.note_all) && !shape.def.key.is_empty() {
+        // Such a change cannot stand for the row either: where the target has it not, nothing is changed.
+        partial |= shape.distrusts_key();
+        if (watched || self.note_all) && !shape.noted.is_empty() {
             let mut keys: Vec<Key> = Vec::with_capacity(2);
-            let key = |of: &dyn Fn(u16) -> String| shape.def.key.iter().map(|at| of(*at)).collect::<Key>();
+            let key = |of: &dyn Fn(u16) -> String| shape.noted.iter().map(|at| of(*at)).collect::<Key>();
             if op != Op::Insert {
                 keys.push(key(&|at| before.text(at)));
             }
@@ -264,11 +266,17 @@ impl Transaction {
                     keys.push(key);
                 }
             }
+            let consequence = match op {
+                Op::Insert => Consequence::None,
+                Op::Update if keys.len() == 1 => Consequence::Value,
+                _ => Consequence::Key,
+            };
             let table = &shape.def.name;
             self.changed.extend(keys.into_iter().map(|key| ChangedKey {
                 table: table.clone(),
                 key,
                 partial,
+                consequence,
             }));
         }
         let kind = RunKind {
@@ -293,7 +301,8 @@ impl Transaction {
         self.ordinal += 1;
         if watched {
             let table = shape.def.name.clone();
-            self.changed.push(ChangedKey { table, key: Key::new(), partial: false });
+            let (key, consequence) = (Key::new(), Consequence::Key);
+            self.changed.push(ChangedKey { table, key, partial: false, consequence });
         }
         let index = self.table(shape);
         self.writer.truncate(shape.table.id, index, self.ordinal);

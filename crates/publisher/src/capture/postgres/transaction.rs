@@ -9,7 +9,7 @@ use rowbridge_schema::{Position, TableId};
 use super::error::PostgresError;
 use super::pgoutput::{Cell, OldKind, OldTuple, Tuple};
 use super::relation::Relation;
-use crate::capture::{CapturedBlock, ChangedKey, Key, TxToken};
+use crate::capture::{CapturedBlock, ChangedKey, Consequence, Key, TxToken};
 use crate::journal::{Block, Resume, TableRef};
 
 /// A part is closed when its body reaches this size: small enough that several fit one delivery and that a huge
@@ -129,7 +129,8 @@ impl Transaction {
         self.ordinal += 1;
         if relation.watched {
             let table = relation.def.name.clone();
-            self.changed.push(ChangedKey { table, key: Key::new(), partial: false });
+            let key = Key::new();
+            self.changed.push(ChangedKey { table, key, partial: false, consequence: Consequence::None });
         }
         let index = self.table(&relation.table);
         self.writer.truncate(relation.table.id, index, self.ordinal);
@@ -180,7 +181,9 @@ impl Transaction {
             }
         }
         let table = &relation.def.name;
-        self.changed.extend(keys.into_iter().map(|key| ChangedKey { table: table.clone(), key, partial }));
+        let consequence = Consequence::None;
+        let change = |key| ChangedKey { table: table.clone(), key, partial, consequence };
+        self.changed.extend(keys.into_iter().map(change));
     }
 
     /// Transaction id, without its epoch.

@@ -16,7 +16,7 @@ use super::inspect;
 use super::install::{self, State};
 use super::trigger::{WIDTH, value_columns};
 use super::value::{key_text, same, write};
-use crate::capture::{Captured, CapturedBlock, ChangedKey, Key, TxToken};
+use crate::capture::{Captured, CapturedBlock, ChangedKey, Consequence, Key, TxToken};
 use crate::journal::{Block, Resume, TableRef};
 
 /// Most log rows in one block.
@@ -311,7 +311,10 @@ impl Draft {
         });
         if watched {
             let table = &shape.def.name;
-            let mut note = |key| self.changed.push(ChangedKey { table: table.clone(), key, partial: false });
+            let consequence = Consequence::None;
+            let mut note = |key| {
+                self.changed.push(ChangedKey { table: table.clone(), key, partial: false, consequence });
+            };
             note(entry.key(shape.key_places.iter().map(|&place| new_start + place)));
             if key_changed {
                 note(entry.key(old_key().map(|(old, _)| old)));

@@ -17,9 +17,10 @@ use rowbridge_schema::{Cell, Offset, TableDef, TableName, TablePatterns};
 
 use self::form::Form;
 use self::moment::Way;
-use super::{ChunkRead, Containment, SnapshotReader};
+use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::mysql::MysqlError;
+use crate::capture::mysql::cascade;
 use crate::capture::mysql::catalog::{self, Catalog, CatalogTable};
 use crate::capture::mysql::client::{Connector, Session};
 
@@ -51,6 +52,7 @@ struct OpenRead {
     table: CatalogTable,
     containment: Containment,
     after: Offset,
+    unlogged: Unlogged,
     rows: ResultSetStream<'static, 'static, 'static, Row, TextProtocol>,
 }
 
@@ -103,7 +105,13 @@ impl MysqlSnapshot {
         loop {
             let mut session = self.session().await?;
             match self.try_keyed(&mut session, name, wanted).await {
-                Ok(read) => {
+                Ok(None) if tries < MAX_TRIES => tries += 1,
+                Ok(None) => {
+                    return Err(MysqlError::Lost {
+                        what: "a table was altered again and again while its rows were read",
+                    });
+                }
+                Ok(Some(read)) => {
                     self.session = Some(session);
                     return Ok(read);
                 }
@@ -121,26 +129,31 @@ impl MysqlSnapshot {
         }
     }
 
+    /// `None` if its foreign keys were altered between two looks.
     async fn try_keyed(
         &mut self,
         session: &mut Session,
         name: &TableName,
         wanted: &Wanted<'_>,
-    ) -> Result<Read, MysqlError> {
-        let way = moment::way(session, false).await?;
+    ) -> Result<Option<Read>, MysqlError> {
+        let unlogged = cascade::unlogged(&mut session.conn, &session.server, name).await?;
+        let way = moment::way(session, !unlogged.ancestors.is_empty()).await?;
         if way == Way::Locked {
             self.ready_locker().await?;
         }
         let Some(containment) = moment::begin(session, way, &mut self.locker, name).await? else {
-            return Ok(Read::Gone);
+            return Ok(Some(Read::Gone));
         };
         let Some(table) = hold(session, &self.patterns, name).await? else {
             moment::end_snapshot(&mut session.conn).await?;
-            return Ok(Read::Gone);
+            return Ok(Some(Read::Gone));
         };
         if table.def.key.is_empty() {
             moment::end_snapshot(&mut session.conn).await?;
-            return Ok(Read::Keyless);
+            return Ok(Some(Read::Keyless));
+        }
+        if cascade::unlogged(&mut session.conn, &session.server, name).await? != unlogged {
+            return Ok(None);
         }
         let (range, cells, done) = match wanted {
             Wanted::Keys(keys) => {
@@ -159,7 +172,16 @@ impl MysqlSnapshot {
         let after = moment::log_end(&mut session.conn, &session.server).await?;
         let portable_order = range::is_portable(&table.def);
         let table = table.def;
-        Ok(Read::Chunk(Box::new(ChunkRead { table, cells, range, portable_order, done, containment, after })))
+        Ok(Some(Read::Chunk(Box::new(ChunkRead {
+            table,
+            cells,
+            range,
+            portable_order,
+            done,
+            containment,
+            after,
+            unlogged,
+        }))))
     }
 
     /// Rows above a key until about `max_bytes` of text are there, and the last one's key unless the table ends.
@@ -243,12 +265,12 @@ impl MysqlSnapshot {
             }
         }
         let (cells, table) = (rows.cells, open.table.def.clone());
-        let (containment, after) = (open.containment.clone(), open.after);
+        let (containment, after, unlogged) = (open.containment.clone(), open.after, open.unlogged.clone());
         if !done {
             self.open = Some(open);
         }
-        let range = KeyRange::default();
-        Ok(Some(ChunkRead { table, cells, range, portable_order: false, done, containment, after }))
+        let (range, portable_order) = (KeyRange::default(), false);
+        Ok(Some(ChunkRead { table, cells, range, portable_order, done, containment, after, unlogged }))
     }
 
     /// Opens the query of a table without key. Its connection goes with it.
@@ -281,10 +303,11 @@ impl MysqlSnapshot {
                 what: "the table's engine was changed; the table starts over",
             });
         }
+        let unlogged = cascade::unlogged(&mut session.conn, &session.server, name).await?;
         let after = moment::log_end(&mut session.conn, &session.server).await?;
         let rows = select(&table, "", "").stream::<Row, Conn>(session.conn).await;
         let rows = rows.map_err(MysqlError::query("read a snapshot"))?;
-        Ok(Some(OpenRead { table, containment, after, rows }))
+        Ok(Some(OpenRead { table, containment, after, unlogged, rows }))
     }
 }
 

@@ -8,7 +8,8 @@
 //!   locked instead.
 //! - **MySQL with GTIDs**: `gtid_executed` grows after a commit is visible. What is in it before the snapshot is opened is
 //!   contained; what is not may be, too, which does no harm to rows that have keys: they are left to the stream.
-//! - **A lock** for the rest (tables without key on MySQL, MySQL without GTIDs): `LOCK TABLES .. READ` on a second
+//! - **A lock** for the rest (tables on MySQL without key or with rows that foreign keys change unlogged, MySQL without
+//!   GTIDs): `LOCK TABLES .. READ` on a second
 //!   connection waits for every transaction that wrote the table, visibility included, and holds new ones back while the
 //!   snapshot is opened and the log's end is read. Then it goes; the rows are read without it.
 
@@ -49,8 +50,9 @@ pub(super) enum Way {
     Locked,
 }
 
-/// The way for a table, as the server is now.
-pub(super) async fn way(session: &mut Session, keyless: bool) -> Result<Way, MysqlError> {
+/// The way for a table, as the server is now. `exact`: it must be known of every transaction that changes the table whether
+/// the read has seen it.
+pub(super) async fn way(session: &mut Session, exact: bool) -> Result<Way, MysqlError> {
     let failed = || MysqlError::query("read the server's status");
     if session.server.is_mariadb() {
         let commits: Option<(String, u64)> =
@@ -58,7 +60,7 @@ pub(super) async fn way(session: &mut Session, keyless: bool) -> Result<Way, Mys
         return Ok(if commits.is_some_and(|(_, count)| count > 0) { Way::Locked } else { Way::Snapshot });
     }
     match variable(&mut session.conn, "gtid_mode").await?.as_deref() {
-        Some("ON") if keyless => Ok(Way::Locked),
+        Some("ON") if exact => Ok(Way::Locked),
         Some("ON") => Ok(Way::Executed),
         Some("OFF") | None => Ok(Way::Locked),
         Some(between) => Err(MysqlError::NotReady {

@@ -8,7 +8,7 @@ use super::error::{MysqlError, Verdict, describe, verdict};
 use super::lane::{MysqlLane, Stop, rejected, stop};
 use super::pipe::{Halt, Pipe, Purpose};
 use super::set::RowFault;
-use super::stale::{self, Stale, StaleError};
+use super::stale::{self, StaleError};
 use super::statement::{BadValue, Sql};
 use crate::plan::Event;
 
@@ -24,7 +24,7 @@ fn clear(binding: &Binding) -> String {
 }
 
 /// `` (`a`, `b`) > (1, 2) `` written so that an index on the key is used.
-pub(super) fn beyond(
+fn beyond(
     sql: &mut Sql,
     binding: &Binding,
     bound: &[&Cell<'_>],
@@ -104,7 +104,9 @@ impl MysqlLane {
         if chunk.sweep.is_none() || binding.def.key.is_empty() {
             return Ok(());
         }
-        let Some(range) = chunk.prune.as_ref().filter(|_| binding.same_order) else {
+        // A row that is stale may have to give way to one of the stream, which takes to know where the re-snapshot is.
+        let by_range = binding.same_order && !binding.unique_besides;
+        let Some(range) = chunk.prune.as_ref().filter(|_| by_range) else {
             return self.sweep(&binding, chunk, sent, begins, position).await;
         };
         let key = &binding.def.key;
@@ -164,30 +166,45 @@ impl MysqlLane {
             halted => halted,
         };
         match pruned {
-            Ok(()) => {}
+            Ok(()) | Err(Halt::Missing(_) | Halt::Changed(_)) => Ok(()),
             Err(Halt::Server(_, error)) if verdict(&error) == Verdict::Data => {
-                return Err(misfit(&describe(&error).1));
+                Err(misfit(&describe(&error).1))
             }
-            Err(Halt::Server(_, error)) => return Err(stop(doing, error)),
+            Err(Halt::Server(_, error)) => Err(stop(doing, error)),
             Err(Halt::TooLarge { .. }) => {
-                return Err(misfit(
-                    "the keys of a snapshot's range do not fit the target's max_allowed_packet",
-                ));
+                Err(misfit("the keys of a snapshot's range do not fit the target's max_allowed_packet"))
             }
-            Err(Halt::Missing(_) | Halt::Changed(_)) => {}
-        }
-        match &range.upto {
-            Some(upto) => self.make_room(&binding, sent, &Stale::Behind(upto), position).await,
-            None => Ok(()),
         }
     }
 
-    /// Takes rows away that a re-snapshot has not come to and that are in the way of the rows that it sends now.
+    /// Takes rows away that a re-snapshot has not come to and that are in the way of changes; false if no table of theirs
+    /// is under one.
+    pub(super) async fn clear_the_way(&mut self, events: &[Event<'_>]) -> Result<bool, Stop> {
+        let mut tables: Vec<(TableId, Position)> = Vec::new();
+        for event in events {
+            if !tables.iter().any(|(table, _)| *table == event.table) {
+                tables.push((event.table, event.position));
+            }
+        }
+        let mut some = false;
+        for (table, position) in tables {
+            let Some(binding) = self.bindings.get(&table).filter(|b| !b.def.key.is_empty()).cloned() else {
+                continue;
+            };
+            let Some(collected) = self.collection(&binding) else { continue };
+            let of_table: Vec<_> = events.iter().filter(|event| event.table == table).copied().collect();
+            self.make_room(&binding, &of_table, &collected, position).await?;
+            some = true;
+        }
+        Ok(some)
+    }
+
+    /// Takes rows away that a re-snapshot has not come to and that are in the way of the rows `sent`.
     pub(super) async fn make_room(
         &mut self,
         binding: &Binding,
         sent: &[Event<'_>],
-        stale: &Stale<'_>,
+        collected: &str,
         position: Position,
     ) -> Result<(), Stop> {
         let mut pipe = Pipe::new(&mut self.session);
@@ -195,7 +212,7 @@ impl MysqlLane {
             let table = binding.def.name.to_string();
             rejected(RowFault { position, table, column: None, key: Vec::new(), reason: reason.to_owned() })
         };
-        match stale::make_room(&mut pipe, binding, sent, stale).await {
+        match stale::make_room(&mut pipe, binding, sent, collected).await {
             // The rows themselves follow, and their refusal names one.
             Ok(()) | Err(StaleError::Value) => Ok(()),
             Err(StaleError::Halt(Halt::Server(_, error))) if verdict(&error) == Verdict::Data => {

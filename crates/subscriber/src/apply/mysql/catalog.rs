@@ -11,6 +11,7 @@ use super::collation::{self, Merging};
 use super::session::Session;
 use super::statement::{ident, qualified};
 use super::types::{Family, Form, TypeName};
+use crate::apply::renamed::renamed_from;
 use crate::cross::Conversions;
 use crate::plan::{Equality, Event, MappedTable, Shape};
 
@@ -423,6 +424,14 @@ pub(super) fn keep_apart(
     Ok(())
 }
 
+/// The target's column that a missing one of this type may have been called before.
+fn old_name<'t>(mapped: &MappedTable, target: &'t TargetTable, type_name: &str) -> Option<&'t str> {
+    let sql = |text: &str| TypeName::parse(text).map(|name| name.sql());
+    let written = target.columns.iter().filter(|column| !column.generated);
+    let fits = |column: &TargetColumn| sql(&column.type_text) == sql(type_name);
+    renamed_from(mapped, written.map(|column| (column.name.as_str(), fits(column))), same)
+}
+
 /// Fits a shape onto its target.
 pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result<Binding, Misfit> {
     let quoted = qualified(&target.name);
@@ -435,8 +444,16 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         };
         let misfit = |reason| Misfit { column: Some(column.name.clone()), reason };
         let Some(found) = find(name) else {
+            let renamed = match old_name(mapped, target, &column.type_name) {
+                Some(old) => format!(
+                    " (or, if the source renamed {old:?}: ALTER TABLE {quoted} RENAME COLUMN {} TO {})",
+                    ident(old),
+                    ident(name)
+                ),
+                None => String::new(),
+            };
             return Err(misfit(format!(
-                "table {} of the target has no column {name:?}; run: ALTER TABLE {quoted} ADD COLUMN {} {}",
+                "table {} of the target has no column {name:?}; run: ALTER TABLE {quoted} ADD COLUMN {} {}{renamed}",
                 target.name,
                 ident(name),
                 declared(
@@ -730,7 +747,19 @@ mod tests {
     #[test]
     fn what_does_not_fit_names_the_statement_to_run() {
         let reason = |change: fn(&mut TargetTable)| bound(change, &[]).unwrap_err().reason;
-        assert!(reason(|t| drop(t.columns.remove(1))).contains("ADD COLUMN `v` varchar(9)"));
+        let missing = reason(|t| drop(t.columns.remove(1)));
+        assert!(missing.ends_with("run: ALTER TABLE `shop`.`t` ADD COLUMN `v` varchar(9)"), "{missing}");
+        let renamed = reason(|t| {
+            t.columns[1] = column("v_then", "VARCHAR(9)");
+            t.columns.remove(2);
+        });
+        assert!(
+            renamed.ends_with(
+                "ADD COLUMN `v` varchar(9) (or, if the source renamed \"v_then\": ALTER TABLE `shop`.`t` RENAME COLUMN \
+                 `v_then` TO `v`)"
+            ),
+            "{renamed}"
+        );
         assert!(reason(|t| t.columns[1].generated = true).contains("MODIFY COLUMN `v`"));
         assert!(reason(|t| t.columns[1] = column("v", "date")).contains("MODIFY COLUMN `v` varchar(9)"));
     }

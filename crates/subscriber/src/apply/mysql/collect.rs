@@ -1,5 +1,5 @@
 //! Collecting the keys that a re-snapshot has met, and removing all other rows at its end, where the order of keys here
-//! is another than at the source.
+//! is another than at the source, or where rows that it has not come to may be in the way.
 //!
 //! Making and dropping a table would commit what is open. So the table is made in a session of its own, before anything
 //! is collected, and dropped after the transaction that needed it last. Should either be left undone or without its
@@ -18,7 +18,6 @@ use super::pipe::{Halt, Pipe, Purpose};
 use super::progress::ProgressRow;
 use super::session::Session;
 use super::set::{RowFault, SetError};
-use super::stale::Stale;
 use super::statement::{qualified, text};
 use crate::apply::collection;
 use crate::plan::Event;
@@ -140,6 +139,12 @@ impl MysqlLane {
         }
     }
 
+    /// The table that collects the keys of a table now, quoted.
+    pub(super) fn collection(&self, binding: &Binding) -> Option<String> {
+        let open = self.collecting.as_ref()?;
+        Collecting { row: &self.row, open }.table(binding)
+    }
+
     /// Takes part in a re-snapshot by collecting keys; removes all other rows with its last chunk.
     pub(super) async fn sweep(
         &mut self,
@@ -152,8 +157,7 @@ impl MysqlLane {
         if chunk.sweep == Some(Sweep::First) && begins {
             self.begin_collection(binding).await?;
         }
-        let open = self.collecting.get_or_insert_default();
-        let Some(table) = (Collecting { row: &self.row, open }).table(binding) else {
+        let Some(table) = self.collection(binding) else {
             if chunk.sweep != Some(Sweep::Again) {
                 collection::warn_missing(&binding.def.name);
             }
@@ -198,7 +202,7 @@ impl MysqlLane {
             tracing::info!(table = %binding.def.name, "a re-snapshot is complete");
             return Ok(());
         }
-        self.make_room(binding, sent, &Stale::Uncollected(&table), position).await
+        self.make_room(binding, sent, &table, position).await
     }
 
     /// Makes the table for a re-snapshot, without what an earlier one has left.

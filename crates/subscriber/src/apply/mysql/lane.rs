@@ -400,6 +400,19 @@ impl MysqlLane {
         if events.is_empty() {
             return Ok(());
         }
+        let refused = match self.write(events).await {
+            Err(Stop::Rejected(refused)) => refused,
+            written => return written,
+        };
+        self.back().await?;
+        // What is in the way may be a row that a re-snapshot has not come to.
+        if !self.clear_the_way(events).await? {
+            return Err(Stop::Rejected(refused));
+        }
+        self.write(events).await
+    }
+
+    async fn write(&mut self, events: &[Event<'_>]) -> Result<(), Stop> {
         count_down(&mut self.distrusted, events);
         self.session.run("SAVEPOINT rowbridge").await.map_err(|e| stop("applying rows", e))?;
         for trusting in [true, false] {

@@ -203,14 +203,14 @@ async fn keyed(
             Ok(())
         }
         Op::Insert | Op::Read | Op::Truncate => {
-            update_or_insert(pipe, binding, (&before, None), row, number, wrong).await
+            update_or_insert(pipe, binding, (&before, None), row, (number, false), wrong).await
         }
         Op::Update => {
             let after = event.key_after(&binding.def.key).unwrap_or_default();
             let key_stays = before == after;
             if row.len() >= binding.shape().complete {
                 let moved = (!key_stays).then_some(after.as_slice());
-                return update_or_insert(pipe, binding, (&before, moved), row, number, wrong).await;
+                return update_or_insert(pipe, binding, (&before, moved), row, (number, true), wrong).await;
             }
             let set = |c: &u16| binding.column(*c).is_some() && !(key_stays && binding.def.key.contains(c));
             let set: Vec<u16> = columns.iter().copied().filter(set).collect();
@@ -230,24 +230,25 @@ async fn keyed(
 }
 
 /// Updates the row under its old key, else the one under its new key, else inserts it. Only the first may set off foreign
-/// keys: a row that is missing here is inserted whether or not the one that it refers to is there already.
+/// keys, and only where the source has updated a row, too (`acts`): a row that is missing here is inserted whether or not the one that it refers to is there already.
 async fn update_or_insert(
     pipe: &mut Pipe<'_>,
     binding: &Binding,
     (before, after): (&[&Cell<'_>], Option<&[&Cell<'_>]>),
     row: &Row<'_>,
-    number: usize,
+    (number, acts): (usize, bool),
     wrong: impl Fn(BadValue) -> RowError,
 ) -> Result<(), RowError> {
     let columns = row.columns();
-    if binding.linked {
+    let acts = binding.linked && acts;
+    if acts {
         pipe.control("SET foreign_key_checks = 1");
     }
     pipe.sql().update_head(binding, &columns, |column| row.cell(column)).map_err(&wrong)?;
     pipe.sql().push(" WHERE ");
     pipe.sql().key_is(binding, before).map_err(&wrong)?;
     pipe.end(Purpose::Change(number)).await?;
-    pipe.control(match binding.linked {
+    pipe.control(match acts {
         true => "SET @rowbridge = ROW_COUNT(), foreign_key_checks = 0",
         false => "SET @rowbridge = ROW_COUNT()",
     });

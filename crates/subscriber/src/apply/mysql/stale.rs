@@ -1,13 +1,13 @@
-//! Rows that are in the way of a re-snapshot: the source has them no more, or with other values, and the range that would
-//! say so has not come yet. They hold a value that a row of this range has, where a unique index allows one of it.
+//! Rows that a re-snapshot has not come to and that are in the way: the source has them no more, or with other values, and
+//! the range that would say so is still to come. They hold a value that a row of a range which comes now has, or one that a
+//! change of the stream has just written, where a unique index allows one of it.
 //!
-//! Only rows that are still to come or to be removed are taken away: those behind the range, or those whose keys have not
-//! been collected. What the source still has comes back with its own range. A row that this re-snapshot has brought already
-//! stays, so that a unique index which the source does not have is still a refusal.
+//! Only rows that are still to come or to be removed are taken away: those whose keys have not been collected. What the
+//! source still has comes back with its own range. A row that this re-snapshot or the stream has brought already stays, so
+//! that a unique index which the source does not have is still a refusal.
 
 use rowbridge_schema::Cell;
 
-use super::barriers::beyond;
 use super::catalog::Binding;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::statement::BadValue;
@@ -15,14 +15,6 @@ use crate::plan::Event;
 
 /// Most rows of one statement.
 const ROWS: usize = 500;
-
-/// Which rows of the target the re-snapshot has not come to.
-pub(super) enum Stale<'a> {
-    /// Those behind this key.
-    Behind(&'a [String]),
-    /// Those whose keys are not in this table.
-    Uncollected(&'a str),
-}
 
 /// Why nothing was removed.
 pub(super) enum StaleError {
@@ -44,12 +36,12 @@ impl From<Halt> for StaleError {
     }
 }
 
-/// Removes stale rows that hold a unique value of the rows `sent`.
+/// Removes rows that hold a unique value of the rows `sent` and whose keys are not in the table `collected`.
 pub(super) async fn make_room(
     pipe: &mut Pipe<'_>,
     binding: &Binding,
     sent: &[Event<'_>],
-    stale: &Stale<'_>,
+    collected: &str,
 ) -> Result<(), StaleError> {
     // A soft delete leaves the value where it is.
     if binding.soft.is_some() {
@@ -59,7 +51,7 @@ pub(super) async fn make_room(
         let rows: Vec<_> = sent.iter().filter_map(|event| values(event, index)).collect();
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
-            let taken = statement(pipe, binding, index, rest, stale)?;
+            let taken = statement(pipe, binding, index, rest, collected)?;
             rest = &rest[taken..];
             pipe.end(Purpose::Control).await?;
         }
@@ -73,9 +65,9 @@ fn statement(
     binding: &Binding,
     index: &[u16],
     rows: &[Vec<&Cell<'_>>],
-    stale: &Stale<'_>,
+    collected: &str,
 ) -> Result<usize, BadValue> {
-    begin(pipe, binding, index, stale);
+    begin(pipe, binding, index, collected);
     let mut count = 0;
     for row in rows.iter().take(ROWS) {
         if count > 0 && pipe.open_bytes() >= pipe.statement_bytes() {
@@ -91,11 +83,6 @@ fn statement(
         count += 1;
     }
     pipe.sql().push(")");
-    if let Stale::Behind(key) = stale {
-        let cells: Vec<Cell<'_>> = key.iter().map(|text| Cell::text(text)).collect();
-        pipe.sql().push(" AND ");
-        beyond(pipe.sql(), binding, &cells.iter().collect::<Vec<_>>(), false, ">")?;
-    }
     Ok(count)
 }
 
@@ -104,18 +91,16 @@ fn values<'d>(event: &Event<'d>, index: &[u16]) -> Option<Vec<&'d Cell<'d>>> {
     index.iter().map(|&column| event.new_cell(column).filter(|cell| !cell.is_null())).collect()
 }
 
-fn begin(pipe: &mut Pipe<'_>, binding: &Binding, index: &[u16], stale: &Stale<'_>) {
+fn begin(pipe: &mut Pipe<'_>, binding: &Binding, index: &[u16], collected: &str) {
     let idents =
         || index.iter().filter_map(|&column| binding.column(column)).map(|bound| bound.ident.as_str());
     let columns: Vec<String> = idents().map(|name| format!("t.{name}")).collect();
-    let from = format!("DELETE t FROM {} AS t", binding.table);
-    let (join, condition) = match stale {
-        Stale::Behind(_) => (String::new(), String::new()),
-        Stale::Uncollected(table) => {
-            let on: Vec<_> = binding.key_idents().map(|name| format!("k.{name} = t.{name}")).collect();
-            let first = binding.key_idents().next().unwrap_or_default();
-            (format!(" LEFT JOIN {table} AS k ON {}", on.join(" AND ")), format!("k.{first} IS NULL AND "))
-        }
-    };
-    pipe.sql().push(&format!("{from}{join} WHERE {condition}({}) IN (", columns.join(", ")));
+    let on: Vec<_> = binding.key_idents().map(|name| format!("k.{name} = t.{name}")).collect();
+    let first = binding.key_idents().next().unwrap_or_default();
+    pipe.sql().push(&format!(
+        "DELETE t FROM {} AS t LEFT JOIN {collected} AS k ON {} WHERE k.{first} IS NULL AND ({}) IN (",
+        binding.table,
+        on.join(" AND "),
+        columns.join(", ")
+    ));
 }

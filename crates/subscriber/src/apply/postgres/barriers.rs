@@ -77,7 +77,9 @@ impl PostgresLane {
         if chunk.sweep.is_none() || binding.def.key.is_empty() {
             return Ok(());
         }
-        let Some(range) = chunk.prune.as_ref().filter(|_| binding.orders_alike) else {
+        // A row that is stale may have to give way to one of the stream, which takes to know where the re-snapshot is.
+        let by_range = binding.orders_alike && binding.others.is_empty();
+        let Some(range) = chunk.prune.as_ref().filter(|_| by_range) else {
             return self.sweep(&binding, chunk, sent, begins, position).await;
         };
         let key = &binding.def.key;

@@ -6,6 +6,7 @@ use rowbridge_schema::{Dialect, TableDef, TableName};
 
 use super::session::Session;
 use super::types::{Check, compatible};
+use crate::apply::renamed::renamed_from;
 use crate::cross::Conversions;
 use crate::plan::{Equality, MappedTable, Shape};
 
@@ -74,6 +75,8 @@ pub(super) struct Binding {
     pub(super) orders_alike: bool,
     /// ON CONFLICT can use the key.
     pub(super) arbiter: bool,
+    /// The source's columns of other unique indexes, with the equality operator of each, where all of them are written.
+    pub(super) others: Vec<Vec<(u16, String)>>,
     /// Set to the time of the delete instead of deleting.
     pub(super) soft: Option<BoundColumn>,
     /// Deletes do nothing.
@@ -245,20 +248,11 @@ impl TargetColumn {
     }
 }
 
-/// The target's column that a missing one may have been called before: the only one that the source does not have, of the
-/// same type, where the source has only one that the target lacks.
-fn renamed_from<'t>(mapped: &MappedTable, target: &'t TargetTable, type_name: &str) -> Option<&'t str> {
-    let soft = match &mapped.delete {
-        DeletePolicy::Soft(name) => Some(name.as_str()),
-        DeletePolicy::Hard | DeletePolicy::Ignore => None,
-    };
-    let sent = || mapped.columns.iter().flatten();
-    let missing = sent().filter(|name| target.columns.iter().all(|column| column.name != **name)).count();
-    let mut own = target.columns.iter().filter(|column| {
-        !column.generated && Some(column.name.as_str()) != soft && sent().all(|name| *name != column.name)
-    });
-    let first = own.next().filter(|column| column.type_name == type_name)?;
-    (missing == 1 && own.next().is_none()).then_some(first.name.as_str())
+/// The target's column that a missing one of this type may have been called before.
+fn old_name<'t>(mapped: &MappedTable, target: &'t TargetTable, type_name: &str) -> Option<&'t str> {
+    let written = target.columns.iter().filter(|column| !column.generated);
+    let written = written.map(|column| (column.name.as_str(), column.type_name == type_name));
+    renamed_from(mapped, written, |one, other| one == other)
 }
 
 /// Fits a shape onto its target.
@@ -274,7 +268,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         };
         let misfit = |reason| Misfit { column: Some(column.name.clone()), reason };
         let Some(found) = find(name) else {
-            let renamed = match renamed_from(mapped, target, &column.type_name) {
+            let renamed = match old_name(mapped, target, &column.type_name) {
                 Some(old) => format!(
                     " (or, if the source renamed {old:?}, `ALTER TABLE {quoted} RENAME COLUMN {} TO {}`)",
                     ident(old),
@@ -355,6 +349,17 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
                 .unwrap_or_else(|| "=".to_owned())
         })
         .collect();
+    let at = |name: &String| {
+        let at = mapped.columns.iter().position(|column| column.as_ref() == Some(name))?;
+        columns.get(at)?.as_ref().map(|_: &BoundColumn| at as u16)
+    };
+    // An index over the key and more is met only by rows that have the key.
+    let covers = |names: &Vec<String>| key_names.iter().all(|key| names.iter().any(|name| name == key));
+    let others = target.indexes.iter().filter(|(names, _)| !covers(names));
+    let others = others.filter_map(|(names, operators)| {
+        names.iter().zip(operators).map(|(name, operator)| Some((at(name)?, operator.clone()))).collect()
+    });
+    let others = others.collect();
     let equality: Option<Vec<_>> =
         key_names.iter().map(|key| find(key).and_then(TargetColumn::equality)).collect();
     let written = |name: &String| columns.iter().flatten().any(|column: &BoundColumn| column.name == *name);
@@ -378,6 +383,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         linked: target.linked,
         orders_alike,
         arbiter: index.is_some(),
+        others,
         soft,
         ignore_deletes: mapped.delete == DeletePolicy::Ignore,
         overriding,

@@ -1,5 +1,5 @@
 //! Collecting the keys that a re-snapshot has met, and removing all other rows at its end, where the order of keys here
-//! is another than at the source.
+//! is another than at the source, or where rows that it has not come to may be in the way.
 
 use rowbridge_schema::sql::ident;
 use rowbridge_schema::wire::{Chunk, Op, Sweep};
@@ -69,7 +69,7 @@ impl PostgresLane {
     }
 
     /// The table that collects the keys of a table now, quoted.
-    fn collection(&self, binding: &Binding) -> Option<String> {
+    pub(super) fn collection(&self, binding: &Binding) -> Option<String> {
         let open = self.collecting.as_ref().filter(|open| !open.is_empty())?;
         let name = self.collection_name(binding);
         open.contains(&name).then(|| self.qualified(&name))

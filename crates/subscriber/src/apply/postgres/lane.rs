@@ -306,6 +306,20 @@ impl PostgresLane {
 
     /// Applies changes between two barriers.
     async fn rows(&mut self, events: &[Event<'_>]) -> Result<(), Stop> {
+        let refused = match self.write(events).await {
+            Err(Stop::Rejected(refused)) => refused,
+            written => return written,
+        };
+        let back = self.session.batch("ROLLBACK TO SAVEPOINT rowbridge").await;
+        back.map_err(|e| stop("applying rows", e))?;
+        // What is in the way may be a row that a re-snapshot has not come to.
+        if !self.clear_the_way(events).await? {
+            return Err(Stop::Rejected(refused));
+        }
+        self.write(events).await
+    }
+
+    async fn write(&mut self, events: &[Event<'_>]) -> Result<(), Stop> {
         let doing = "applying rows";
         self.session.batch("SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e))?;
         let mut result = self.rows_as_sets(events, true).await;

@@ -14,6 +14,7 @@ mod rows;
 mod session;
 mod set;
 mod settle;
+mod stale;
 mod statement;
 mod types;
 mod watch;

@@ -270,6 +270,24 @@ pub(super) fn sweep(binding: &Binding, collection: &str) -> String {
     }
 }
 
+/// Removes the rows that hold values in a unique index and whose keys were not noted. Parameters: the index's columns.
+pub(super) fn make_room(binding: &Binding, index: &[(u16, String)], collection: &str) -> String {
+    let columns = index.iter().filter_map(|(column, operator)| Some((binding.column(*column)?, operator)));
+    let held: Vec<_> = columns
+        .enumerate()
+        .map(|(i, (column, operator))| format!("t.{} {operator} {}", column.ident, value(column, i + 1)))
+        .collect();
+    let same: Vec<_> =
+        binding.key().map(|(_, column, operator)| format!("t.{0} {operator} k.{0}", column.ident)).collect();
+    format!(
+        "DELETE FROM {} AS t USING {} WHERE {} AND NOT EXISTS (SELECT FROM {collection} AS k WHERE {})",
+        binding.table,
+        source(1, index.len()),
+        held.join(" AND "),
+        same.join(" AND ")
+    )
+}
+
 /// Removes all rows.
 pub(super) fn clear(binding: &Binding) -> String {
     match &binding.soft {

@@ -7,6 +7,7 @@ use rowbridge_schema::{Classified as _, Dialect, StorageClass, TableDef, TableNa
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::create;
+use crate::apply::renamed::renamed_from;
 use crate::cross::{self, Conversions};
 use crate::plan::{MappedTable, Mapping};
 
@@ -42,6 +43,8 @@ pub(super) struct Resolved {
     pub(super) natural: Vec<StorageClass>,
     /// Empty for a table without key.
     pub(super) key: Vec<KeyColumn>,
+    /// Unique indexes besides the key, over whole columns that are all written.
+    pub(super) others: Vec<Vec<KeyColumn>>,
     /// Equal keys are identical keys, so that an update that does not change the key need not write it.
     pub(super) exact_key: bool,
     /// A name of the rowid that no column hides; `None` for WITHOUT ROWID.
@@ -136,6 +139,7 @@ impl Resolved {
             (def, None)
         };
         let key = key(conn, def, &mapped, &name, without_rowid)?;
+        let others = others(conn, &mapped, &key, &name)?;
         let natural: Vec<_> = def.columns.iter().map(|c| sqlite_type::natural_class(&c.type_name)).collect();
         let exact_key = key.iter().all(|column| match column.collation.as_deref() {
             // In a column without affinity 1 and 1.0 are equal and not the same.
@@ -154,6 +158,7 @@ impl Resolved {
             source_columns: def.columns.iter().map(|column| column.name.clone()).collect(),
             natural,
             key,
+            others,
             exact_key,
             rowid: if without_rowid { None } else { rowid },
             columns,
@@ -241,10 +246,22 @@ fn check_columns(
         let add = format!("ALTER TABLE {} ADD COLUMN {} {declared}", ident(table), ident(name));
         format!("the table {table:?} at the target has no column {name:?}; run `{}`", add.trim_end())
     };
+    let same = str::eq_ignore_ascii_case;
     for (column, name) in def.columns.iter().zip(&mapped.columns) {
         let Some(name) = name else { continue };
         match find(name) {
-            None => return Err(misfit(Some(&column.name), missing(name, &column.type_name))),
+            None => {
+                let mut reason = missing(name, &column.type_name);
+                let written = columns.iter().filter(|own| !own.generated);
+                let own = written.map(|own| (own.name.as_str(), same(&own.declared, &column.type_name)));
+                if let Some(old) = renamed_from(mapped, own, same) {
+                    let (table, from, to) = (ident(table), ident(old), ident(name));
+                    reason += &format!(
+                        " (or, if the source renamed {old:?}, `ALTER TABLE {table} RENAME COLUMN {from} TO {to}`)"
+                    );
+                }
+                return Err(misfit(Some(&column.name), reason));
+            }
             Some(found) if found.generated => {
                 let reason = format!(
                     "column {name:?} of {table:?} is generated at the target; leave it out in a [[map]] with \
@@ -298,11 +315,7 @@ fn key(
         return Ok(vec![KeyColumn { index, name: name.to_owned(), collation: None }]);
     }
     for (index, _) in &indexes {
-        // An expression has no name.
-        let parts: Vec<(Option<String>, String)> = conn
-            .prepare_cached("SELECT name, coll FROM pragma_index_xinfo(?1, 'main') WHERE key")?
-            .query_map([index], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
+        let parts = index_columns(conn, index)?;
         let collation = |name: &str| {
             let part = |(found, _): &&(Option<String>, String)| {
                 found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(name))
@@ -329,6 +342,46 @@ fn key(
         list.join(", ")
     );
     Err(misfit(None, reason))
+}
+
+/// Columns of an index with their collations; an expression has no name.
+fn index_columns(conn: &Connection, index: &str) -> rusqlite::Result<Vec<(Option<String>, String)>> {
+    conn.prepare_cached("SELECT name, coll FROM pragma_index_xinfo(?1, 'main') WHERE key")?
+        .query_map([index], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Unique indexes that a row may meet besides the key.
+fn others(
+    conn: &Connection,
+    mapped: &MappedTable,
+    key: &[KeyColumn],
+    table: &str,
+) -> rusqlite::Result<Vec<Vec<KeyColumn>>> {
+    let names: Vec<String> = conn
+        .prepare_cached(
+            "SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND NOT partial ORDER BY 1",
+        )?
+        .query_map([table], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut others = Vec::new();
+    for index in names {
+        let column = |(name, collation): (Option<String>, String)| {
+            let name = name?;
+            let same = |target: &Option<String>| {
+                target.as_deref().is_some_and(|target| target.eq_ignore_ascii_case(&name))
+            };
+            let index = mapped.columns.iter().position(same)? as u16;
+            Some(KeyColumn { index, name, collation: Some(collation) })
+        };
+        let columns: Option<Vec<_>> = index_columns(conn, &index)?.into_iter().map(column).collect();
+        // An index over the key and more is met only by rows that have the key.
+        let is_other = |columns: &Vec<KeyColumn>| {
+            !key.iter().all(|key| columns.iter().any(|column| column.index == key.index))
+        };
+        others.extend(columns.filter(is_other));
+    }
+    Ok(others)
 }
 
 /// The column of a primary key of one column.

@@ -15,6 +15,7 @@ mod progress;
 mod repair;
 mod rows;
 mod session;
+mod stale;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -247,7 +248,16 @@ impl SqliteLane {
         for step in &plan.steps {
             let done = match step {
                 Step::Rows(events) => {
-                    writer.step(events).and_then(|()| self.collect(delivery, &collecting, events))
+                    let written = match writer.step(events) {
+                        Err(refused @ Stop::Refused { unique: true, .. }) => {
+                            match self.clear_the_way(delivery, &collecting, events)? {
+                                true => writer.step(events),
+                                false => Err(refused),
+                            }
+                        }
+                        written => written,
+                    };
+                    written.and_then(|()| self.collect(delivery, &collecting, events))
                 }
                 Step::Truncate { tables, position } => tables.iter().try_for_each(|id| {
                     let place = self.place(delivery, *id, *position);
@@ -285,7 +295,9 @@ impl SqliteLane {
         if chunk.sweep.is_none() || table.key.is_empty() || table.mapped.delete == DeletePolicy::Ignore {
             return Ok(());
         }
-        if let Some(range) = chunk.prune.as_ref().filter(|_| table.orders_alike()) {
+        // A row that is stale may have to give way to one of the stream, which takes to know where the re-snapshot is.
+        let by_range = table.orders_alike() && table.others.is_empty();
+        if let Some(range) = chunk.prune.as_ref().filter(|_| by_range) {
             return chunk::prune(conn, place, chunk, range, sent);
         }
         let Some(name) = self.collection(delivery, chunk.table) else { return Ok(()) };
@@ -308,6 +320,29 @@ impl SqliteLane {
             collecting.remove(&name);
         }
         Ok(())
+    }
+
+    /// Undoes a step that was refused, and takes rows away that a re-snapshot has not come to and that are in its way; false
+    /// if no table of it is under one.
+    fn clear_the_way(
+        &self,
+        delivery: &Delivery<'_>,
+        collecting: &HashSet<String>,
+        events: &[Event<'_>],
+    ) -> Result<bool, Abort> {
+        let failed = |error| Abort::Failed(self.session.failed("making room for rows", error));
+        let tables: HashSet<TableId> = events.iter().map(|event| event.table).collect();
+        let mut some = false;
+        for id in tables {
+            let name = self.collection(delivery, id).filter(|name| collecting.contains(name));
+            let (Some(name), Some(table)) = (name, self.tables.get(&id)) else { continue };
+            if !std::mem::replace(&mut some, true) {
+                rows::undo_step(&self.session.conn).map_err(failed)?;
+            }
+            let of_table: Vec<_> = events.iter().filter(|event| event.table == id).copied().collect();
+            stale::make_room(&self.session.conn, table, &name, &of_table).map_err(failed)?;
+        }
+        Ok(some)
     }
 
     /// Notes keys of changes that were just applied.

@@ -113,7 +113,7 @@ impl<'c> Writer<'c> {
                     if self.tables.get(table).is_some_and(|t| !t.key.is_empty())
                         && repaired.insert(*table) =>
                 {
-                    self.conn.execute_batch("ROLLBACK TO rowbridge_step; RELEASE rowbridge_step")?;
+                    undo_step(self.conn)?;
                 }
                 _ => return Err(stop),
             }
@@ -375,6 +375,11 @@ impl<'a> RowOp<'a> {
         let sql = shape.sql(Kind::Delete, |s| make(s.before.as_deref().unwrap_or_default()));
         self.run(&sql, &values).map(|_| ())
     }
+}
+
+/// Undoes a step that was refused.
+pub(super) fn undo_step(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("ROLLBACK TO rowbridge_step; RELEASE rowbridge_step")
 }
 
 /// Names a change that cannot be applied.

@@ -252,6 +252,34 @@ fn a_re_snapshot_removes_what_it_has_not_met() {
 }
 
 #[test]
+fn a_stale_row_gives_way_to_what_comes_now() {
+    let mut bed = Bed::new(
+        "CREATE TABLE t(k INTEGER PRIMARY KEY, u INTEGER UNIQUE, v TEXT COLLATE NOCASE, UNIQUE(v, u))",
+    );
+    let t = table("t", &["k! INTEGER", "u INTEGER", "v TEXT"], &[0]);
+    bed.commit(1, ["1", "2", "3", "4", "5"].map(|k| insert(&t, &[k, k, "old"])).to_vec());
+    let rows = "SELECT k || '=' || u FROM t ORDER BY k";
+    assert!(bed.refused(2, vec![insert(&t, &["6", "4", "new"])]).reason.contains("holds the value"));
+    let range = |after: Option<&str>, upto: Option<&str>| {
+        Some(KeyRange { after: after.map(|k| vec![k.into()]), upto: upto.map(|k| vec![k.into()]) })
+    };
+    let first = Chunk { prune: range(None, Some("2")), ..ranges(&t, Sweep::First, &[], false) };
+    // At the source, 1 has the value that 3 had.
+    apply_chunk(&mut bed, 2, &t, first, vec![read(&t, &["1", "3", "new"]), read(&t, &["2", "2", "new"])]);
+    assert_eq!(bed.rows(rows), ["1=3", "2=2", "4=4", "5=5"]);
+    bed.commit(3, vec![insert(&t, &["6", "4", "new"])]);
+    assert_eq!(bed.rows(rows), ["1=3", "2=2", "5=5", "6=4"]);
+    // What has come stays.
+    for value in ["3", "4"] {
+        assert!(bed.refused(4, vec![insert(&t, &["7", value, "newer"])]).reason.contains("holds the value"));
+    }
+    assert_eq!(bed.rows(rows), ["1=3", "2=2", "5=5", "6=4"]);
+    let last = Chunk { prune: range(Some("2"), None), ..ranges(&t, Sweep::Next, &["6"], true) };
+    apply_chunk(&mut bed, 4, &t, last, vec![read(&t, &["3", "1", "new"]), read(&t, &["4", "5", "new"])]);
+    assert_eq!(bed.rows(rows), ["1=3", "2=2", "3=1", "4=5", "6=4"]);
+}
+
+#[test]
 fn a_re_snapshot_compares_keys_as_the_target_does() {
     let setup = "CREATE TABLE t(k TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, v);
                  CREATE TABLE n(k TEXT NOT NULL PRIMARY KEY)";
@@ -327,7 +355,10 @@ fn tables_that_do_not_fit_are_named_with_the_way_out() {
     let n = table("n", &columns, &[0]);
     bed.commit(1, vec![insert(&n, &["1", "x"])]);
     bed.conn().execute_batch("ALTER TABLE n RENAME COLUMN v TO w").unwrap();
-    assert_eq!(bed.refused(2, vec![insert(&n, &["2", "x"])]).column.as_deref(), Some("v"));
+    let renamed = bed.refused(2, vec![insert(&n, &["2", "x"])]);
+    assert_eq!(renamed.column.as_deref(), Some("v"));
+    let hint = "(or, if the source renamed \"w\", `ALTER TABLE \"n\" RENAME COLUMN \"w\" TO \"v\"`)";
+    assert!(renamed.reason.ends_with(hint), "{}", renamed.reason);
 }
 
 #[test]
