@@ -179,7 +179,10 @@ fn every_key_is_documented_and_every_documented_key_exists() {
     let mut list = "";
     for line in read(&root().join("docs/configuration.md")).lines() {
         if let Some((name, _)) = line.strip_prefix("`[[").and_then(|rest| rest.split_once("]]`")) {
-            list = ["endpoint", "alert", "receive", "map"].into_iter().find(|known| *known == name).unwrap();
+            list = ["endpoint", "alert", "outbox", "receive", "map"]
+                .into_iter()
+                .find(|known| *known == name)
+                .unwrap();
         } else if line.starts_with('#') {
             list = "";
         } else if let Some((key, rest)) = line.strip_prefix("| `").and_then(|rest| rest.split_once("` |"))

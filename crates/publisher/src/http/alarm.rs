@@ -20,7 +20,7 @@ impl Alarms {
         Self { idle: Mutex::default(), most }
     }
 
-    /// What `future` gives, or `None` if it takes longer than until `deadline`.
+    /// What `future` gives, or `None` if `deadline` comes first.
     pub(super) async fn until<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
         let used = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut alarm = match used {

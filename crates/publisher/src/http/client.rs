@@ -25,6 +25,8 @@ use super::transport::{Transport, Way};
 
 /// How long a whole exchange may take unless the endpoint says otherwise.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than anybody waits, and short enough to be added to any moment.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// What a client is made of.
 #[derive(Debug, Clone)]
@@ -43,7 +45,7 @@ pub struct ClientConfig {
     pub auth: Auth,
     /// How many requests may be in flight; so many idle connections are kept.
     pub concurrency: usize,
-    /// Bound of the whole exchange: token, connection, request, and the answer with its body.
+    /// Bound of the whole exchange: token, connection, request, and the answer with its body. At most a day.
     pub timeout: Duration,
 }
 
@@ -106,6 +108,7 @@ impl Client {
         idle: Duration,
     ) -> Result<Self, SetupError> {
         let fixed = auth::fixed(&config.auth)?;
+        config.timeout = config.timeout.min(MAX_TIMEOUT);
         // Read once for both servers.
         if config.tls.is_none() && matches!(config.auth, Auth::OAuth2(_)) && config.url.scheme() == "https" {
             config.tls = Some(Tls::new(None, None)?);
@@ -197,7 +200,7 @@ impl Inner {
             Authorization::Token(source) => source,
         };
         watch.enter(Phase::Token);
-        let (token, fresh) = source.get(None).await.map_err(AttemptError::Token)?;
+        let (token, fresh) = Box::pin(source.get(None)).await.map_err(AttemptError::Token)?;
         if fresh {
             watch.leave();
         } else {
@@ -209,7 +212,7 @@ impl Inner {
             return Ok(answer);
         }
         watch.enter(Phase::Token);
-        let (token, _) = source.get(Some(&token)).await.map_err(AttemptError::Token)?;
+        let (token, _) = Box::pin(source.get(Some(&token))).await.map_err(AttemptError::Token)?;
         watch.leave();
         self.transport.exchange(request, Some(&token.value), MAX_KEPT, watch).await
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Body as _;
 use hyper::client::conn::http1;
@@ -97,7 +97,7 @@ impl Connection {
         let status = head.status.as_u16();
         watch.status = Some(status);
         watch.enter(Phase::Body);
-        let (mut kept, mut read) = (BytesMut::new(), 0);
+        let (mut kept, mut read) = (Vec::new(), 0);
         while !body.is_end_stream()
             && let Some(frame) = self.drive.run(&mut self.driver, body.frame()).await
         {
@@ -112,7 +112,7 @@ impl Connection {
             }
         }
         watch.leave();
-        Ok(Response::new(status, &head.headers, kept.freeze(), read > keep))
+        Ok(Response::new(status, &head.headers, kept.into(), read > keep))
     }
 }
 

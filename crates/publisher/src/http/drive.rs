@@ -2,7 +2,8 @@
 //!
 //! A connection and the request that waits for it wake each other all the time. Woken through the runtime, the task would
 //! be queued anew each time while it still runs, and another thread would be called to take it: as much work as the
-//! request itself. Here a wake that comes while the two are being polled makes them be polled again instead.
+//! request itself. Here each half has a bell. One that rings while the two are being polled is answered at once, and only
+//! the half whose bell rang is polled.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,13 +15,17 @@ use futures_util::task::AtomicWaker;
 /// Rounds before the runtime gets its turn, so that a connection that always has something to do holds up nobody.
 const MAX_ROUNDS: usize = 16;
 
-/// Passes wakes on, except while its owner is at it anyway.
-struct Bell {
-    /// Whether the halves are being polled.
+/// The task that owns both halves.
+struct Owner {
+    /// Whether it is at it anyway.
     polling: AtomicBool,
-    /// Whether somebody rang.
-    rung: AtomicBool,
     task: AtomicWaker,
+}
+
+/// What wakes one half.
+struct Bell {
+    rung: AtomicBool,
+    owner: Arc<Owner>,
 }
 
 impl Wake for Bell {
@@ -31,26 +36,27 @@ impl Wake for Bell {
     fn wake_by_ref(self: &Arc<Self>) {
         // In this order, and the owner's in the other: one of the two sees the other.
         self.rung.store(true, Ordering::SeqCst);
-        if !self.polling.load(Ordering::SeqCst) {
-            self.task.wake();
+        if !self.owner.polling.load(Ordering::SeqCst) {
+            self.owner.task.wake();
         }
     }
 }
 
 /// Runs a background half along with futures.
 pub(super) struct Drive {
-    bell: Arc<Bell>,
-    waker: Waker,
+    owner: Arc<Owner>,
+    front: (Arc<Bell>, Waker),
+    back: (Arc<Bell>, Waker),
 }
 
 impl Drive {
     pub(super) fn new() -> Self {
-        let bell = Arc::new(Bell {
-            polling: AtomicBool::new(false),
-            rung: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-        });
-        Self { waker: Waker::from(Arc::clone(&bell)), bell }
+        let owner = Arc::new(Owner { polling: AtomicBool::new(false), task: AtomicWaker::new() });
+        let bell = || {
+            let bell = Arc::new(Bell { rung: AtomicBool::new(false), owner: Arc::clone(&owner) });
+            (Arc::clone(&bell), Waker::from(bell))
+        };
+        Self { front: bell(), back: bell(), owner }
     }
 
     /// Runs both until `future` is done. The background half is dropped when it ends; what it has to say, it says to the
@@ -60,24 +66,31 @@ impl Drive {
         background: &mut Option<impl Future + Unpin>,
         future: F,
     ) -> F::Output {
+        let Self { owner, front: (front, front_waker), back: (back, back_waker) } = self;
         let mut future = std::pin::pin!(future);
+        // Neither is known to the other yet, nor to the world.
+        front.rung.store(true, Ordering::SeqCst);
+        back.rung.store(true, Ordering::SeqCst);
         std::future::poll_fn(|task| {
-            self.bell.task.register(task.waker());
-            let mut context = Context::from_waker(&self.waker);
+            owner.task.register(task.waker());
             for _ in 0..MAX_ROUNDS {
-                self.bell.polling.store(true, Ordering::SeqCst);
-                self.bell.rung.store(false, Ordering::SeqCst);
-                let result = future.as_mut().poll(&mut context);
-                if result.is_pending()
+                owner.polling.store(true, Ordering::SeqCst);
+                if front.rung.swap(false, Ordering::SeqCst)
+                    && let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(front_waker))
+                {
+                    owner.polling.store(false, Ordering::SeqCst);
+                    return Poll::Ready(output);
+                }
+                if back.rung.swap(false, Ordering::SeqCst)
                     && let Some(half) = background
-                    && Pin::new(half).poll(&mut context).is_ready()
+                    && Pin::new(half).poll(&mut Context::from_waker(back_waker)).is_ready()
                 {
                     *background = None;
-                    self.bell.rung.store(true, Ordering::SeqCst);
+                    front.rung.store(true, Ordering::SeqCst);
                 }
-                self.bell.polling.store(false, Ordering::SeqCst);
-                if result.is_ready() || !self.bell.rung.load(Ordering::SeqCst) {
-                    return result;
+                owner.polling.store(false, Ordering::SeqCst);
+                if !front.rung.load(Ordering::SeqCst) && !back.rung.load(Ordering::SeqCst) {
+                    return Poll::Pending;
                 }
             }
             task.waker().wake_by_ref();

@@ -130,7 +130,8 @@ impl Transport {
                 result => return self.done(connection, result),
             }
         }
-        let mut connection = self.connect(watch).await?;
+        // On the heap, since the future of a handshake has many kilobytes, which would be moved with every request.
+        let mut connection = Box::pin(self.connect(watch)).await?;
         let result = connection.exchange(self.message(request, authorization), keep, watch).await;
         self.done(connection, result)
     }

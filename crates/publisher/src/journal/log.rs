@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::codec::{self, Tables};
 use super::reader::SegmentReader;
+use super::recent::Recent;
 use super::recover::{begin_segment, recover};
 use super::segment::{
     self, Addr, BLOCK, Disk, HEADER_LEN, Header, MARK, MIN_SEGMENT_BYTES, OsDisk, SEGMENT_BYTES, TABLE,
@@ -156,6 +157,7 @@ impl SegmentJournal {
             short: watch::Sender::new(false),
             durable,
             trimming: Mutex::new(()),
+            recent: Recent::default(),
         });
         let thread = std::thread::Builder::new()
             .name("journal-sync".to_owned())

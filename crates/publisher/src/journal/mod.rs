@@ -4,6 +4,7 @@ mod block;
 mod codec;
 mod log;
 mod reader;
+mod recent;
 mod recover;
 #[cfg(test)]
 mod samples;

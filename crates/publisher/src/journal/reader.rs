@@ -159,6 +159,10 @@ impl SegmentReader {
 
     fn read_from(&mut self, window: &mut FrameWindow, end: u64) -> Result<Option<Arc<Block>>, JournalError> {
         while self.cursor.offset < end {
+            if let Some((next, block)) = self.shared.recent.get(self.cursor) {
+                self.cursor.offset = next;
+                return Ok(Some(block));
+            }
             let frame = match window.frame(self.cursor.offset, end) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
@@ -185,6 +189,7 @@ impl SegmentReader {
             let next = frame.next;
             if let Some(block) = block {
                 let block = Arc::new(block.map_err(|reason| self.corrupt(reason))?);
+                self.shared.recent.put(self.cursor, next, &block);
                 self.cursor.offset = next;
                 return Ok(Some(block));
             }

@@ -49,8 +49,8 @@ const HAS_LAST: u32 = 1;
 const LAST_ENDS: u32 = 2;
 const SYNCED_AT: usize = 52;
 
-/// Enough that reading a backlog is sequential disk work, small enough for one per lane.
-const WINDOW: u64 = 256 << 10;
+/// Enough that reading a backlog is sequential disk work, small enough for one per lane of a hundred.
+const WINDOW: u64 = 64 << 10;
 
 /// What touches segment files, so that tests can fill the disk, break a sync or hold one.
 pub(super) trait Disk: Send + Sync + 'static {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::codec::Tables;
+use super::recent::Recent;
 use super::segment::{self, Addr, Disk};
 use super::{Block, Durable, JournalError, JournalOptions, Resume};
 
@@ -236,6 +237,8 @@ pub(super) struct Shared {
     pub(super) durable: watch::Receiver<Durable>,
     /// Held while files are removed, so that they go in order although the state is not locked meanwhile.
     pub(super) trimming: Mutex<()>,
+    /// What readers have in hand.
+    pub(super) recent: Recent,
 }
 
 impl Shared {

@@ -10,6 +10,7 @@ use rowbridge_schema::{EndpointName, Position, SourceId, TablePatterns};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::threads::LaneThreads;
 use super::{OpenError, Publisher, Way};
 use crate::deliveries::{EndpointChange, EventKind, Recorder, StoreError};
 use crate::journal::{Journal as _, SegmentJournal};
@@ -192,6 +193,7 @@ impl BridgeNews {
 /// The lanes' tasks.
 pub(super) struct Lanes {
     tasks: JoinSet<()>,
+    threads: LaneThreads,
     board: Arc<Board>,
     source: Option<SourceId>,
     delivered: watch::Sender<Option<Position>>,
@@ -201,6 +203,7 @@ impl Lanes {
     pub(super) fn new(publisher: &Publisher) -> Self {
         Self {
             tasks: JoinSet::new(),
+            threads: LaneThreads::default(),
             board: Arc::clone(&publisher.board),
             source: None,
             delivered: watch::Sender::new(None),
@@ -261,7 +264,7 @@ impl Lanes {
                     let (lane, handle) =
                         WebhookLane::new(config, journal, sender, recorder, &publisher.metrics)
                             .map_err(failed)?;
-                    self.tasks.spawn(lane.run(shutdown.clone()));
+                    self.tasks.spawn_on(lane.run(shutdown.clone()), &self.threads.next());
                     handle
                 }
                 Way::Bridge(tls) => {

@@ -5,6 +5,7 @@ mod plan;
 mod run;
 mod status;
 mod takeover;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;

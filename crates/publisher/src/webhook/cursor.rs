@@ -28,8 +28,9 @@ use rowbridge_schema::{Offset, Position};
 const MAGIC: &[u8; 8] = b"RWBCUR01";
 const POSITION_BYTES: usize = 24;
 const EVENT_BYTES: usize = POSITION_BYTES + 1;
-/// A file that grew beyond this is written anew, with what still counts.
-const COMPACT_ABOVE: u64 = 1 << 20;
+/// A file that grew beyond this is written anew, with what still counts. That waits for the disk, so it is seldom: once in
+/// a hundred thousand events.
+const COMPACT_ABOVE: u64 = 4 << 20;
 /// No record is longer: a batch has a bounded number of events.
 const MAX_RECORD: usize = 16 << 20;
 

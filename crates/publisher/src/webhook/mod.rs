@@ -25,6 +25,7 @@ mod window;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +34,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rowbridge_schema::Position;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 pub(crate) use self::alert::AlertLane;
 use self::breaker::Breaker;
@@ -162,12 +163,17 @@ impl<J: Journal> WebhookLane<J> {
     /// Nothing else ends a lane.
     /// Cancel safety: a dropped lane gives up its requests; the next one repeats at most those.
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        let mut timer = Timer::new();
         loop {
-            self.fill();
+            // What is there goes out before anything is made ready for later.
             self.send_what_may();
+            if self.is_to_read() {
+                self.fill();
+                self.send_what_may();
+            }
             self.update_lag();
-            let timer = self.next_moment();
-            let may_read = self.reading.is_some() && self.window.has_room();
+            let moment = self.next_moment();
+            let may_read = self.reading.is_some() && self.is_to_read();
             let Self { flight, orders, orders_open, reading, more, .. } = &mut self;
             tokio::select! {
                 biased;
@@ -178,7 +184,7 @@ impl<J: Journal> WebhookLane<J> {
                 // 3. The caller's word.
                 changed = orders.changed(), if *orders_open => self.ordered(changed.is_ok()),
                 // 4. A retry, a probe, the rate's next token, the cursor's next sync.
-                () = moment(timer) => self.tick(),
+                () = timer.until(moment) => self.tick(),
                 // 5. More events.
                 () = more_events(reading.as_mut(), *more), if may_read => {}
             }
@@ -262,6 +268,12 @@ impl<J: Journal> WebhookLane<J> {
         self.reading = None;
         self.look_at = Some(Instant::now() + LOOK_AGAIN);
         self.enter(LaneState::Halted { reason, hint });
+    }
+
+    /// Whether the window should be filled: it has begun to be, or is half empty, or holds nothing that may go out now.
+    fn is_to_read(&self) -> bool {
+        let idle = !self.window.has_ready() && self.flight.len() < self.config.webhook().policy.concurrency;
+        self.window.is_low() || (self.more || idle) && self.window.has_room()
     }
 
     fn fill(&mut self) {
@@ -509,10 +521,21 @@ async fn more_events<R: crate::journal::JournalReader>(reading: Option<&mut Read
     }
 }
 
-async fn moment(at: Option<Instant>) {
-    match at {
-        Some(at) if at > Instant::now() => sleep_until(at).await,
-        Some(_) => {}
-        None => pending().await,
+/// One timer for the life of a lane: making one for each request costs the runtime a system call each time.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Timer {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep_until(Instant::now())) }
+    }
+
+    async fn until(&mut self, at: Option<Instant>) {
+        let Some(at) = at else { return pending().await };
+        if self.sleep.deadline() != at {
+            self.sleep.as_mut().reset(at);
+        }
+        self.sleep.as_mut().await;
     }
 }

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use rowbridge_schema::config::{Order, Start};
-use rowbridge_schema::wire::{BlockHead, Op, Run, Step, read_run};
+use rowbridge_schema::wire::{BlockHead, Op, Run, Step, read_run, run_part};
 use rowbridge_schema::{Class, Classified, Position, TablePatterns};
 
 use super::cursor::EventKey;
-use super::make::{Change, MakeError, Maker};
+use super::make::{Change, MakeError, Maker, Shape};
 use super::window::{Item, Window};
 use crate::journal::{Block, JournalError, JournalReader};
 
-/// Blocks looked at in one go, so that a lane that passes over gigabytes still hears a stop.
+/// Blocks looked at in one go, so that a lane that passes over gigabytes still hears a stop, ...
 const LOOK: usize = 256;
+/// ... and changes, so that answers that have come meanwhile do not wait for long.
+const LOOK_CHANGES: usize = 256;
+/// Rows of a run that are read together, and the bytes at which it is enough. What of them does not fit into the window is
+/// read again with the next.
+const PART_ROWS: usize = 64;
+const PART_BYTES: usize = 16 << 10;
 
 /// Why nothing more can be read.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +83,25 @@ impl Replay {
 struct Begun {
     block: Arc<Block>,
     run: usize,
-    row: usize,
+    /// The part of the run that is next: its place in the run's JSON, and the number of its first row.
+    part: usize,
+    first: usize,
+    /// Rows of the part that were taken in.
+    taken: usize,
+}
+
+impl Begun {
+    fn new(block: Arc<Block>) -> Self {
+        Self { block, run: 0, part: 0, first: 0, taken: 0 }
+    }
+
+    fn next_run(&mut self) {
+        (self.run, self.part, self.first, self.taken) = (self.run + 1, 0, 0, 0);
+    }
+
+    fn next_part(&mut self, at: usize, rows: usize) {
+        (self.part, self.first, self.taken) = (at, self.first + rows, 0);
+    }
 }
 
 /// See the module.
@@ -161,9 +185,13 @@ impl<R: JournalReader> Reading<R> {
                 self.held.drain(..).for_each(|item| window.push(item));
             }
         }
+        let mut left = LOOK_CHANGES;
         for _ in 0..LOOK {
             if self.fenced || !self.held.is_empty() || !window.has_room() {
                 return Ok(false);
+            }
+            if left == 0 {
+                break;
             }
             if self.begun.is_none() {
                 let Some(block) = self.reader.try_next()? else { return Ok(false) };
@@ -174,9 +202,9 @@ impl<R: JournalReader> Reading<R> {
                     self.scanned = block.head.last;
                     continue;
                 }
-                self.begun = Some(Begun { block, run: 0, row: 0 });
+                self.begun = Some(Begun::new(block));
             }
-            self.go_on(window, &settled)?;
+            self.go_on(window, &mut left, &settled)?;
         }
         Ok(true)
     }
@@ -191,57 +219,81 @@ impl<R: JournalReader> Reading<R> {
         named || wanted
     }
 
-    fn go_on(&mut self, window: &mut Window, settled: &impl Fn(EventKey) -> bool) -> Result<(), ReadError> {
+    /// Takes in the rest of the block that was begun, unless the window becomes full, no changes are `left` to be looked at,
+    /// or a barrier comes.
+    fn go_on(
+        &mut self,
+        window: &mut Window,
+        left: &mut usize,
+        settled: &impl Fn(EventKey) -> bool,
+    ) -> Result<(), ReadError> {
         let Some(mut begun) = self.begun.take() else { return Ok(()) };
-        let key_order = self.maker.common.webhook.policy.order == Order::Key;
-        let mut items = Vec::new();
         while let Some(index) = begun.block.runs.get(begun.run) {
             let block = &begun.block;
             let wanted =
                 |name| self.tables.matches(name) && self.only.as_ref().is_none_or(|only| only.matches(name));
             let table = block.tables.get(index.table as usize).filter(|table| wanted(&table.name));
             let Some(table) = table else {
-                (begun.run, begun.row) = (begun.run + 1, 0);
+                begun.next_run();
                 continue;
             };
             let shape = self.maker.shape(table)?;
             let json = block.body.get(index.start as usize..index.end as usize).unwrap_or_default();
-            let run =
-                read_run(json).map_err(|source| MakeError::Rows { table: table.name.clone(), source })?;
-            for row in begun.row..run.changes() {
-                if !window.has_room() {
-                    begun.row = row;
+            let part = run_part(json, begun.part, PART_ROWS, PART_BYTES);
+            let run = read_run(&part.json)
+                .map_err(|source| MakeError::Rows { table: table.name.clone(), source })?;
+            for row in begun.taken..run.changes() {
+                begun.taken = row;
+                if !window.has_room() || *left == 0 {
                     self.begun = Some(begun);
                     return Ok(());
                 }
-                let position = position(&block.head, &run, row);
-                if settled(EventKey { position, part: 0 }) && settled(EventKey { position, part: 1 }) {
-                    continue;
-                }
-                if self.replay.as_ref().is_some_and(|replay| !replay.holds(position)) {
-                    continue;
-                }
-                let change = Change { run: &run, index: row, position, committed_at: block.head.at };
-                self.maker.items(&shape, change, self.replay.is_some(), &mut items)?;
-                items.retain(|item| !settled(item.key));
-                if key_order && items.iter().any(|item| item.barrier) && !window.is_empty() {
-                    self.held = items;
-                    begun.row = row + 1;
-                    self.begun = Some(begun);
-                    return Ok(());
-                }
-                self.fenced = key_order && items.iter().any(|item| item.barrier);
-                items.drain(..).for_each(|item| window.push(item));
-                if self.fenced {
-                    begun.row = row + 1;
+                *left -= 1;
+                if self.row(window, &begun, &shape, &run, settled)? {
+                    begun.taken = row + 1;
                     self.begun = Some(begun);
                     return Ok(());
                 }
             }
-            (begun.run, begun.row) = (begun.run + 1, 0);
+            match part.next {
+                Some(at) => begun.next_part(at, run.changes()),
+                None => begun.next_run(),
+            }
         }
         self.scanned = begun.block.head.last;
         Ok(())
+    }
+
+    /// Takes in the next row of a part; whether that is a barrier, or waits for one.
+    fn row(
+        &mut self,
+        window: &mut Window,
+        begun: &Begun,
+        shape: &Shape,
+        run: &Run<'_>,
+        settled: &impl Fn(EventKey) -> bool,
+    ) -> Result<bool, ReadError> {
+        let head = &begun.block.head;
+        let position = position(head, run, begun.first + begun.taken);
+        if settled(EventKey { position, part: 0 }) && settled(EventKey { position, part: 1 }) {
+            return Ok(false);
+        }
+        if self.replay.as_ref().is_some_and(|replay| !replay.holds(position)) {
+            return Ok(false);
+        }
+        let mut items = Vec::new();
+        let change = Change { run, index: begun.taken, position, committed_at: head.at };
+        self.maker.items(shape, change, self.replay.is_some(), &mut items)?;
+        items.retain(|item| !settled(item.key));
+        let key_order = self.maker.common.webhook.policy.order == Order::Key;
+        let barrier = key_order && items.iter().any(|item| item.barrier);
+        if barrier && !window.is_empty() {
+            self.held = items;
+            return Ok(true);
+        }
+        self.fenced = barrier;
+        items.drain(..).for_each(|item| window.push(item));
+        Ok(barrier)
     }
 }
 

@@ -116,6 +116,13 @@ impl Window {
             && self.slots.len() < MAX_SLOTS
     }
 
+    /// Whether it is time to read on. Reading by single events would look at the same block again for each of them.
+    pub(crate) fn is_low(&self) -> bool {
+        self.has_room()
+            && self.waiting_bytes + self.out_bytes < self.max_bytes / 2
+            && self.waiting + self.out < self.max_events / 2
+    }
+
     /// Nothing waits and nothing is under way.
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
@@ -329,6 +336,18 @@ mod tests {
         assert_eq!(places(&rest), [4], "3 has a key that is under way");
         window.settle(&again);
         assert_eq!(places(&window.take(ONE).unwrap()), [3]);
+    }
+
+    #[test]
+    fn it_is_filled_and_then_half_used_up() {
+        let mut window = Window::new(1 << 20, 8);
+        (1..=8).for_each(|at| window.push(item(at, at)));
+        assert!(!window.has_room() && !window.is_low());
+        let parcels: Vec<_> = std::iter::from_fn(|| window.take(ONE)).collect();
+        for (settled, parcel) in parcels.iter().enumerate() {
+            assert_eq!((window.has_room(), window.is_low()), (settled > 0, settled > 4), "{settled}");
+            window.settle(parcel);
+        }
     }
 
     #[test]

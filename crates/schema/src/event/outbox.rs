@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use super::Field;
 use super::message::{Message, plain};
 use super::natural::{self, Natural, Odd};
-use crate::cell::{Cell, Class};
+use crate::cell::Cell;
 use crate::expr::Row;
 use crate::suggest::nearest;
 use crate::table::{Column as Declared, Dialect, TableDef, TableName};
@@ -227,7 +227,7 @@ fn borrowed<'a>(cell: &'a Cell<'a>) -> Cell<'a> {
     match cell {
         Cell::Null => Cell::Null,
         Cell::Text(text) => Cell::Text(Cow::Borrowed(text)),
-        Cell::Classed(class, text) => Cell::Classed(Class::clone(class), Cow::Borrowed(text)),
+        Cell::Classed(class, text) => Cell::Classed(*class, Cow::Borrowed(text)),
     }
 }
 

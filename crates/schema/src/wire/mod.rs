@@ -15,6 +15,7 @@ mod answer;
 mod delivery;
 #[cfg(test)]
 mod golden;
+mod part;
 mod run;
 
 pub use answer::{Answer, AnswerStatus, FailingChange};
@@ -22,6 +23,7 @@ pub use delivery::{
     Block, BlockHead, Chunk, Delivery, DeliveryHead, KeyRange, Run, Sweep, WireError, encode_delivery,
     parse_delivery,
 };
+pub use part::{RunPart, run_part};
 pub use run::{Op, RowWriter, RunIndex, RunKind, RunWriter, Step, read_run};
 
 /// Version of the wire; a release reads the one before.

@@ -1,6 +1,6 @@
 //! `rowbridge-bench WORKLOAD [--kind KIND] [--pairs N]`: Rowbridge beside the replication of PostgreSQL or MariaDB itself,
-//! or an SQLite application with Rowbridge beside one without, the same work on the same machine in the same run. Prints
-//! one line per measurement and a summary.
+//! or an SQLite application with Rowbridge beside one without, or webhooks beside a sender written by hand, the same work on
+//! the same machine in the same run. Prints one line per measurement and a summary.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,6 +12,7 @@ mod mariadb;
 mod rates;
 mod snapshot;
 mod sqlite;
+mod webhooks;
 
 use std::time::{Duration, Instant};
 
@@ -176,23 +177,32 @@ fn argument(name: &str, default: i64) -> i64 {
 const USAGE: &str = "usage: rowbridge-bench bulk|oltp [--kind postgres|mariadb] [--pairs N] [--rows N] [--rate N] [--seconds N]
        rowbridge-bench catchup [--pairs N] [--rows N]
        rowbridge-bench rates [--rows N]
-       rowbridge-bench snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]";
+       rowbridge-bench snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]
+       rowbridge-bench webhooks [--pairs N] [--events N]";
 
 fn usage() -> ! {
     eprintln!("{USAGE}");
     std::process::exit(2);
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() {
+fn main() {
     let workload = std::env::args().nth(1).unwrap_or_default();
+    // A process that `webhooks` starts.
+    if workload == "receiver" {
+        return webhooks::receiver::serve();
+    }
+    measure(&workload);
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn measure(workload: &str) {
     let pairs = argument("--pairs", 3);
     let mariadb = match text_argument("--kind").as_deref() {
         None | Some("postgres") => false,
         Some("mariadb") => true,
         Some(_) => usage(),
     };
-    match workload.as_str() {
+    match workload {
         "bulk" => {
             let rows = argument("--rows", 200_000);
             let mut ratios = Vec::new();
@@ -253,6 +263,7 @@ async fn main() {
             let (rate, seconds) = (argument("--rate", 200) as u32, argument("--seconds", 10) as u32);
             sqlite::sqlite(pairs, argument("--rows", 50_000), rate, seconds).await;
         }
+        "webhooks" => webhooks::webhooks(pairs, argument("--events", 100_000) as usize).await,
         _ => usage(),
     }
 }

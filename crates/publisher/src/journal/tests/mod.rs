@@ -153,6 +153,24 @@ async fn readers_begin_anywhere_and_follow_over_segments() {
     assert_eq!(offsets(&read_all(&mut reader)), [29, 30, 31]);
 }
 
+#[tokio::test]
+async fn readers_side_by_side_hold_a_large_block_once() {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = open(&dir, SMALL);
+    for at in 1..=3 {
+        append(&journal, block(at, 20_000)).await;
+    }
+    drop(journal);
+    let (journal, _) = open(&dir, SMALL);
+    let mut readers: Vec<_> = (0..3).map(|_| journal.reader(Position::ZERO).unwrap()).collect();
+    for at in 1..=3 {
+        let blocks: Vec<_> = readers.iter_mut().map(|reader| reader.try_next().unwrap().unwrap()).collect();
+        assert_eq!(*blocks[0], block(at, 20_000));
+        assert!(blocks.iter().all(|other| Arc::ptr_eq(&blocks[0], other)));
+    }
+    assert!(readers.iter_mut().all(|reader| reader.try_next().unwrap().is_none()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiting_reader_misses_nothing() {
     let dir = TempDir::new().unwrap();

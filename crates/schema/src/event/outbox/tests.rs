@@ -1,6 +1,7 @@
 //! Rows of all three databases as messages.
 
 use super::*;
+use crate::cell::Class;
 use crate::event::message::Payload;
 use crate::table::Column as Declared;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn input<'a>(row: &'a Vec<Option<Cell<'static>>>, table: &'a TableName) -> Input<'a> {
+fn input<'a>(row: &'a dyn Row, table: &'a TableName) -> Input<'a> {
     Input {
         op: EventOp::Message,
         before: None,
