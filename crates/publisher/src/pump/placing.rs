@@ -453,6 +453,12 @@ where
             if let Some(current) = known.filter(|current| self.placing.jobs.contains(&current.job)) {
                 self.placing.again.extend(current.keys.unwrap_or_default());
                 self.placing.place_exactly(&chunk);
+                if !current.job.resync {
+                    // What the stream has brought before, and a foreign key has changed since, goes with its range.
+                    let job = Job { only: current.job.only, ..Job::new(&chunk.table, true) };
+                    self.state.add_job(&chunk.table, Some(&job))?;
+                    self.placing.plan(self.state.jobs()?);
+                }
             }
             return Ok(if self.release_held().await? { Entered::Stopped } else { Entered::Done });
         }

@@ -6,20 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::Conn;
-use mysql_async::prelude::Queryable as _;
 use rowbridge_schema::TableName;
 
 use super::client::Server;
 use super::error::MysqlError;
+use super::foreign_key::{ForeignKey, Links, links};
 use super::setup::variable;
 use crate::snapshot::Unlogged;
-
-/// The foreign keys of one table that act. Without the name of the table both servers would open all of them.
-const ACTING: &str = "
-    SELECT UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, COALESCE(UNIQUE_CONSTRAINT_NAME, '')
-    FROM information_schema.REFERENTIAL_CONSTRAINTS
-    WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ?
-      AND (UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION'))";
 
 /// Tables by those that they refer to, and whether by the primary key.
 type References = BTreeMap<TableName, Vec<(TableName, bool)>>;
@@ -49,18 +42,21 @@ pub(crate) async fn unlogged(
     }
     let mut references = References::new();
     let mut open = vec![table.clone()];
+    let mut primary: BTreeMap<TableName, Vec<String>> = BTreeMap::new();
+    let mut found: Vec<(TableName, Vec<ForeignKey>)> = Vec::new();
     while let Some(child) = open.pop() {
-        let schema = child.schema.as_deref().unwrap_or_default();
-        let parents: Vec<(String, String, String)> = conn
-            .exec(ACTING, (schema, &child.name))
-            .await
-            .map_err(MysqlError::query("read the foreign keys"))?;
-        let parents: Vec<(TableName, bool)> = parents
-            .into_iter()
-            .map(|(schema, name, key)| (TableName::new(schema, name), key == "PRIMARY"))
-            .collect();
-        let new = |parent: &&TableName| **parent != child && !references.contains_key(*parent);
-        open.extend(parents.iter().map(|(parent, _)| parent).filter(new).cloned());
+        let Links { primary: key, keys } = links(conn, &child).await?;
+        primary.insert(child.clone(), key);
+        let keys: Vec<ForeignKey> = keys.into_iter().filter(ForeignKey::acts).collect();
+        let new = |parent: &&TableName| !primary.contains_key(*parent) && !open.contains(parent);
+        let parents: Vec<TableName> = keys.iter().map(|key| &key.parent).filter(new).cloned().collect();
+        open.extend(parents);
+        found.push((child, keys));
+    }
+    for (child, keys) in found {
+        let by_key =
+            |key: &ForeignKey| primary.get(&key.parent).is_some_and(|primary| *primary == key.referenced);
+        let parents = keys.iter().map(|key| (key.parent.clone(), by_key(key))).collect();
         references.insert(child, parents);
     }
     Ok(of(&references, table))

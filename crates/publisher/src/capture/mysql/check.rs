@@ -10,11 +10,11 @@ use rowbridge_schema::config::SourceConfig;
 use rowbridge_schema::sql::{backticked, backticked_table};
 
 use super::binlog::Binlog;
-use super::cascade;
 use super::catalog::{self, Catalog};
 use super::client::{Connector, Server, Session};
 use super::error::MysqlError;
 use super::setup::{self, variable};
+use super::{cascade, foreign_key};
 use crate::check::Finding;
 
 /// Logs that are kept for less are gone after a weekend without us.
@@ -506,53 +506,40 @@ async fn cascades(
     if cascade::are_logged(conn, server).await? {
         return Ok(());
     }
-    type Key = (String, String, String, String, String, String, String, String, String);
-    let keys: Vec<Key> = conn
-        .query(
-            "SELECT r.CONSTRAINT_SCHEMA, r.TABLE_NAME, r.CONSTRAINT_NAME, r.UPDATE_RULE, r.DELETE_RULE,
-                    k.COLUMN_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, k.REFERENCED_COLUMN_NAME
-             FROM information_schema.REFERENTIAL_CONSTRAINTS r
-             JOIN information_schema.KEY_COLUMN_USAGE k
-               ON k.CONSTRAINT_SCHEMA = r.CONSTRAINT_SCHEMA AND k.CONSTRAINT_NAME = r.CONSTRAINT_NAME
-              AND k.TABLE_NAME = r.TABLE_NAME
-             WHERE r.UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR r.DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION')
-             ORDER BY 1, 2, 3, k.ORDINAL_POSITION",
-        )
-        .await
-        .map_err(MysqlError::query("read the foreign keys"))?;
     let mut databases: BTreeSet<String> = BTreeSet::new();
-    for parts in keys.chunk_by(|a, b| (&a.0, &a.1, &a.2) == (&b.0, &b.1, &b.2)) {
-        let (schema, table, name, on_update, on_delete, _, parent_schema, parent, _) = &parts[0];
-        let child = rowbridge_schema::TableName::new(schema.clone(), table.clone());
-        if !catalog.tables.contains_key(&child) {
-            continue;
-        }
-        databases.insert(schema.clone());
-        let parent = rowbridge_schema::TableName::new(parent_schema.clone(), parent.clone());
-        if !catalog.tables.contains_key(&parent) {
-            findings.push(Finding::error(
+    for child in catalog.tables.keys() {
+        for key in foreign_key::links(conn, child).await?.keys.iter().filter(|key| key.acts()) {
+            let (name, parent) = (&key.name, &key.parent);
+            databases.extend(child.schema.clone());
+            if !catalog.tables.contains_key(parent) {
+                findings.push(Finding::error(
+                    format!(
+                        "what foreign key {name} of {child} changes is not in {server}'s log, and {parent}, to which it \
+                         refers, is not captured: nothing tells a target of it"
+                    ),
+                    format!("Add {parent} to source.tables, or leave {child} out of them."),
+                ));
+                continue;
+            }
+            let quoted =
+                |names: &[String]| names.iter().map(|name| backticked(name)).collect::<Vec<_>>().join(", ");
+            findings.push(Finding::warning(
                 format!(
-                    "what foreign key {name} of {child} changes is not in {server}'s log, and {parent}, to which it refers, \
-                     is not captured: nothing tells a target of it"
+                    "what foreign key {name} of {child} changes is not in {server}'s log: the target must do the same"
                 ),
-                format!("Add {parent} to source.tables, or leave {child} out of them."),
+                format!(
+                    "At the target: ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) \
+                     ON UPDATE {} ON DELETE {};",
+                    backticked_table(child),
+                    backticked(name),
+                    quoted(&key.columns),
+                    backticked_table(parent),
+                    quoted(&key.referenced),
+                    key.on_update,
+                    key.on_delete,
+                ),
             ));
-            continue;
         }
-        let columns: Vec<String> = parts.iter().map(|part| backticked(&part.5)).collect();
-        let referenced: Vec<String> = parts.iter().map(|part| backticked(&part.8)).collect();
-        findings.push(Finding::warning(
-            format!("what foreign key {name} of {child} changes is not in {server}'s log: the target must do the same"),
-            format!(
-                "At the target: ALTER TABLE {} ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}) \
-                 ON UPDATE {on_update} ON DELETE {on_delete};",
-                backticked_table(&child),
-                backticked(name),
-                columns.join(", "),
-                backticked_table(&parent),
-                referenced.join(", "),
-            ),
-        ));
     }
     // MariaDB tells the moment of a read, and without GTIDs all tables are locked.
     let gtids = !server.is_mariadb() && variable(conn, "gtid_mode").await?.as_deref() == Some("ON");

@@ -13,6 +13,7 @@ pub mod check;
 pub mod client;
 mod doubt;
 pub mod error;
+mod foreign_key;
 mod group;
 pub mod gtid;
 mod json;
