@@ -25,8 +25,9 @@ async fn prepared() -> Pair {
 async fn running() -> Pair {
     let pair = prepared().await;
     Application::open(pair.source_file()).transactions(300);
-    // Deleted items take their lines along, now and then all of them.
-    pair.source_execute("INSERT INTO lines VALUES (1000, NULL, 1)").await;
+    // Deleted items take their lines along, now and then all of them, and rows of `maybe` are deleted as well.
+    pair.source_execute("INSERT INTO lines VALUES (1000, NULL, 1); INSERT INTO maybe VALUES ('kept', 1)")
+        .await;
     pair.start().await;
     pair.wait_equal(&TABLES).await;
     for table in TABLES {

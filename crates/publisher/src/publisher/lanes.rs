@@ -135,7 +135,7 @@ impl Roster for Board {
         };
         let only: Vec<_> =
             self.endpoints.iter().filter(copies).map(|endpoint| endpoint.name.clone()).collect();
-        (!only.is_empty()).then(|| Job { only, ..job })
+        (!only.is_empty()).then_some(Job { only, ..job })
     }
 
     fn attach(&self, endpoint: &EndpointName, from: Position) -> Result<(), StateError> {

@@ -47,6 +47,9 @@ impl AttemptsArgs {
         let operated = Operated::open(&self.config)?;
         let recorded: Vec<_> =
             operated.store.endpoints().map_err(failed)?.into_iter().map(|row| row.name).collect();
+        // Alerts make attempts, too.
+        let alerts = operated.publisher.alerts.iter().map(|alert| alert.endpoint.name.clone());
+        let recorded: Vec<_> = recorded.into_iter().chain(alerts).collect();
         operated.knows(self.endpoint.as_ref(), &recorded)?;
         let filter = AttemptFilter {
             endpoint: self.endpoint,

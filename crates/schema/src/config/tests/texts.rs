@@ -372,10 +372,8 @@ fn alerts_are_checked_like_endpoints() {
     );
     assert_eq!(told("on = []"), ["alert.on: is an empty list (leave it out to be told of all)"]);
     assert!(told("on = [\"dead\"]")[0].starts_with("alert.on: expected \"failing\", \"recovered\""));
-    let twice = told_of(
-        "alert",
-        "signature = \"none\"\n[[alert]]\nname = \"copy\"\nurl = \"https://a.example\"\nsignature = \"none\"",
-    );
+    let url = "url = \"https://a.example\"\nsignature = \"none\"";
+    let twice = told_of("alert", &format!("{url}\n[[alert]]\nname = \"copy\"\n{url}"));
     assert_eq!(twice, ["alert.name: the same as in line 10 (attempts are recorded under the name)"]);
     let file = with("attempts", "") + "[attempts]\nmax_bytes = \"1 KiB\"\nretain = \"never\"\n";
     assert!(errors(&file).ends_with("attempts.max_bytes: is too small (at least 1 MiB)"));

@@ -77,7 +77,7 @@ impl Backlog {
         let connection = self.source.open();
         let single = self.events / 2;
         for (number, event) in (0..self.events).enumerate() {
-            let first = number >= single && (number - single) % 1_000 == 0;
+            let first = number >= single && (number - single).is_multiple_of(1_000);
             if first {
                 connection.execute_batch("BEGIN").unwrap();
             }
