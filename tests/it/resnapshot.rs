@@ -194,23 +194,23 @@ async fn kills_during_a_sweep_lose_and_leave_nothing() {
 async fn stale_rows_give_way_to_changes_of_the_stream() {
     let pair = Pair::prepare(PairOptions::postgres()).await;
     let rows = size(60_000, 400_000);
+    let table = "CREATE TABLE t (id int PRIMARY KEY, u int, w int, v text, UNIQUE (u));
+         CREATE UNIQUE INDEX ON t (w) WHERE v IS NOT NULL";
     pair.source_execute(&format!(
-        "CREATE TABLE t (id int PRIMARY KEY, u int, v text, UNIQUE (u));
-         INSERT INTO t SELECT i, i, repeat('x', 300) FROM generate_series(1, {rows}) i"
+        "{table}; INSERT INTO t SELECT i, i, i, repeat('x', 300) FROM generate_series(1, {rows}) i"
     ))
     .await;
-    pair.target_execute("CREATE TABLE t (id int PRIMARY KEY, u int, v text, UNIQUE (u))").await;
+    pair.target_execute(table).await;
     pair.start().await;
     pair.wait_equal_within(&["public.t"], patience()).await;
-    pair.target_execute(&format!("UPDATE t SET u = -u WHERE id > {rows} / 2")).await;
+    pair.target_execute(&format!("UPDATE t SET u = -u, w = -w WHERE id > {rows} / 2")).await;
     again(&pair, "public.t");
     collections(&pair, true).await;
     let source = pair.source().await;
     for i in 0..300 {
-        source
-            .batch_execute(&format!("INSERT INTO t VALUES ({rows} + 1 + {i}, -({rows} - {i}), 'new')"))
-            .await
-            .unwrap();
+        let (id, value) = (rows + 1 + i, i64::try_from(rows - i).unwrap());
+        let (u, w) = if i % 2 == 0 { (-value, -10 * value) } else { (-10 * value, -value) };
+        source.batch_execute(&format!("INSERT INTO t VALUES ({id}, {u}, {w}, 'new')")).await.unwrap();
     }
     nothing_pending(&pair).await;
     collections(&pair, false).await;

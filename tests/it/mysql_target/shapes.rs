@@ -282,3 +282,26 @@ async fn a_stale_row_gives_way_to_a_change_of_the_stream() {
     })
     .await;
 }
+
+/// The same, where an index is over the beginnings of texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_row_gives_way_to_one_that_begins_alike() {
+    let setup =
+        "CREATE TABLE t (id INT PRIMARY KEY, w VARCHAR(9), b VARBINARY(9), UNIQUE (w(3)), UNIQUE (b(2)))";
+    Bed::each(setup, async |mut bed| {
+        let t = table("t", &["id int(11)!", "w varchar(9)", "b varbinary(9)"], &[0]);
+        let old =
+            [["1", "abcd", "\\x0102ff"], ["2", "bcde", "\\x0202ff"], ["4", "cdef", "\\x0302ff"], ["5", "d", "\\x0402"]];
+        bed.commit(1, old.iter().map(|row| insert(&t, row)).collect()).await;
+        let prev = bed.position().await;
+        let first = Chunk { sweep: Some(Sweep::First), ..range(&t, None, Some("1")) };
+        bed.apply(&delivery(prev).chunk(2, first, &t, vec![read(&t, &old[0])])).await;
+        bed.commit(3, vec![insert(&t, &["6", "cdezz", "\\x09"])]).await;
+        bed.commit(4, vec![insert(&t, &["7", "x", "\\x020201"])]).await;
+        let rows = "SELECT id, w, HEX(b) FROM t ORDER BY 1";
+        assert_eq!(bed.rows(rows).await, ["1|abcd|0102FF", "5|d|0402", "6|cdezz|09", "7|x|020201"]);
+        let refused = bed.refused(5, vec![insert(&t, &["8", "abcz", "\\x08"])]).await;
+        assert!(refused.reason.contains("unique index"), "{}", refused.reason);
+    })
+    .await;
+}

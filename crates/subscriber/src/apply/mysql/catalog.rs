@@ -39,8 +39,12 @@ pub(super) struct TargetColumn {
 pub(super) struct UniqueIndex {
     name: String,
     columns: Vec<String>,
+    /// Characters (or bytes of a binary column) of the beginning that count, of each.
+    prefixes: Vec<Option<u32>>,
     /// All columns in full: no prefixes, no expressions.
     whole: bool,
+    /// It has an expression.
+    computed: bool,
 }
 
 /// A table of the target.
@@ -96,8 +100,9 @@ pub(super) struct Binding {
     pub(super) arbiter: bool,
     /// Another unique index may be met.
     pub(super) unique_besides: bool,
-    /// The source's columns of each of those indexes, where it is over whole columns and all of them are written.
-    pub(super) others: Vec<Vec<u16>>,
+    /// The source's columns of each of those indexes, where all of them are written, each with the characters of its
+    /// beginning that count.
+    pub(super) others: Vec<Vec<(u16, Option<u32>)>>,
     /// Set to the time of the delete instead of deleting, with as many digits of a fraction.
     pub(super) soft: Option<Soft>,
     /// Deletes do nothing.
@@ -289,13 +294,17 @@ pub(super) async fn load(
         let name = word(row, 0).unwrap_or_default();
         let index = unique.entry(name.clone()).or_insert_with(|| UniqueIndex {
             name,
-            columns: Vec::new(),
             whole: true,
+            ..UniqueIndex::default()
         });
-        index.whole &= word(row, 2).is_none();
+        let prefix = word(row, 2).and_then(|length| length.parse().ok());
+        index.whole &= prefix.is_none();
         match word(row, 1) {
-            Some(column) => index.columns.push(column),
-            None => index.whole = false,
+            Some(column) => {
+                index.columns.push(column);
+                index.prefixes.push(prefix);
+            }
+            None => (index.whole, index.computed) = (false, true),
         }
     }
     let triggers: Vec<Row> = session
@@ -540,8 +549,12 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
             .position(|column| column.as_ref().is_some_and(|column| same(column, name)))?;
         columns.get(at)?.as_ref().map(|_| at as u16)
     };
-    let others = target.unique.iter().filter(|index| index.whole && !covers(index));
-    let others = others.filter_map(|index| index.columns.iter().map(written).collect()).collect();
+    let others = target.unique.iter().filter(|index| !index.computed && !(index.whole && covers(index)));
+    let others = others.filter_map(|index| {
+        let columns = index.columns.iter().zip(&index.prefixes);
+        columns.map(|(name, prefix)| Some((written(name)?, *prefix))).collect()
+    });
+    let others = others.collect();
     let equality: Option<Vec<_>> = key.iter().map(|column| column.equality()).collect();
     let key_types = key
         .iter()
@@ -648,8 +661,9 @@ mod tests {
     }
 
     fn unique(name: &str, columns: &[&str]) -> UniqueIndex {
-        let columns = columns.iter().map(|name| (*name).to_owned()).collect();
-        UniqueIndex { name: name.into(), columns, whole: true }
+        let columns: Vec<_> = columns.iter().map(|name| (*name).to_owned()).collect();
+        let prefixes = vec![None; columns.len()];
+        UniqueIndex { name: name.into(), columns, prefixes, whole: true, computed: false }
     }
 
     fn target() -> TargetTable {
@@ -711,7 +725,7 @@ mod tests {
         let others = |columns: &'static [&'static str]| {
             bound(move |t| t.unique.push(unique("u", columns)), &[]).unwrap().others
         };
-        assert_eq!(others(&["V"]), [[1]]);
+        assert_eq!(others(&["V"]), [[(1, None)]]);
         assert!(others(&["v", "own"]).is_empty(), "nobody knows what the target's own column will be");
         let without = bound(|t| t.unique.clear(), &[]).unwrap();
         assert!(!without.arbiter && without.force_index.is_empty());

@@ -63,7 +63,7 @@ pub(super) async fn make_room(
 fn statement(
     pipe: &mut Pipe<'_>,
     binding: &Binding,
-    index: &[u16],
+    index: &[(u16, Option<u32>)],
     rows: &[Vec<&Cell<'_>>],
     collected: &str,
 ) -> Result<usize, BadValue> {
@@ -75,9 +75,15 @@ fn statement(
         }
         pipe.sql().push(if count == 0 { "(" } else { ", (" });
         let mut first = true;
-        for (&column, cell) in index.iter().zip(row) {
+        for (&(column, prefix), cell) in index.iter().zip(row) {
             pipe.sql().separate(&mut first, ", ");
+            if prefix.is_some() {
+                pipe.sql().push("LEFT(");
+            }
             pipe.sql().value(binding, column, Some(cell))?;
+            if let Some(length) = prefix {
+                pipe.sql().push(&format!(", {length})"));
+            }
         }
         pipe.sql().push(")");
         count += 1;
@@ -87,14 +93,18 @@ fn statement(
 }
 
 /// A row's values in an index; `None` where one is NULL, which is like no other, or was not sent.
-fn values<'d>(event: &Event<'d>, index: &[u16]) -> Option<Vec<&'d Cell<'d>>> {
-    index.iter().map(|&column| event.new_cell(column).filter(|cell| !cell.is_null())).collect()
+fn values<'d>(event: &Event<'d>, index: &[(u16, Option<u32>)]) -> Option<Vec<&'d Cell<'d>>> {
+    index.iter().map(|&(column, _)| event.new_cell(column).filter(|cell| !cell.is_null())).collect()
 }
 
-fn begin(pipe: &mut Pipe<'_>, binding: &Binding, index: &[u16], collected: &str) {
-    let idents =
-        || index.iter().filter_map(|&column| binding.column(column)).map(|bound| bound.ident.as_str());
-    let columns: Vec<String> = idents().map(|name| format!("t.{name}")).collect();
+fn begin(pipe: &mut Pipe<'_>, binding: &Binding, index: &[(u16, Option<u32>)], collected: &str) {
+    let columns: Vec<String> = index
+        .iter()
+        .filter_map(|&(column, prefix)| {
+            let name = &binding.column(column)?.ident;
+            Some(prefix.map_or_else(|| format!("t.{name}"), |length| format!("LEFT(t.{name}, {length})")))
+        })
+        .collect();
     let on: Vec<_> = binding.key_idents().map(|name| format!("k.{name} = t.{name}")).collect();
     let first = binding.key_idents().next().unwrap_or_default();
     pipe.sql().push(&format!(

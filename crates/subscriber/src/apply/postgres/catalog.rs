@@ -29,13 +29,22 @@ pub(super) struct TargetColumn {
     pub(super) identity_always: bool,
 }
 
+/// A unique index over columns that is enforced at once.
+#[derive(Debug, Clone)]
+struct UniqueIndex {
+    columns: Vec<String>,
+    /// The equality operator of each.
+    operators: Vec<String>,
+    /// It has a predicate, so that it cannot arbitrate ON CONFLICT for every row.
+    partial: bool,
+}
+
 /// A table of the target.
 #[derive(Debug, Clone)]
 pub(super) struct TargetTable {
     pub(super) name: TableName,
     pub(super) columns: Vec<TargetColumn>,
-    /// Column names of each unique index that can arbitrate ON CONFLICT, with the equality operator of each column.
-    indexes: Vec<(Vec<String>, Vec<String>)>,
+    indexes: Vec<UniqueIndex>,
     /// Has triggers or foreign keys in either direction.
     linked: bool,
     /// Has a deferrable unique constraint. The server enforces those by triggers of its own, which do not fire under
@@ -178,14 +187,14 @@ pub(super) async fn load(
     );
     let indexes = client.query(
         "SELECT array_agg(a.attname::text ORDER BY p.n), array_agg(coalesce('OPERATOR(' || quote_ident(s.nspname) \
-           || '.' || o.oprname || ')', '=') ORDER BY p.n) \
+           || '.' || o.oprname || ')', '=') ORDER BY p.n), bool_or(i.indpred IS NOT NULL) \
          FROM pg_index i CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) p(n) \
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p.n] \
          JOIN pg_opclass c ON c.oid = i.indclass[p.n] \
          LEFT JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3 \
            AND m.amoplefttype = c.opcintype AND m.amoprighttype = c.opcintype \
          LEFT JOIN pg_operator o ON o.oid = m.amopopr LEFT JOIN pg_namespace s ON s.oid = o.oprnamespace \
-         WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL \
+         WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid \
            AND i.indexprs IS NULL GROUP BY i.indexrelid",
         &of_table,
     );
@@ -205,10 +214,15 @@ pub(super) async fn load(
             identity_always: row.get(9),
         })
         .collect();
+    let index = |row: &tokio_postgres::Row| UniqueIndex {
+        columns: row.get(0),
+        operators: row.get(1),
+        partial: row.get(2),
+    };
     Ok(Some(TargetTable {
         name: TableName::new(schema, &name.name),
         columns,
-        indexes: indexes.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        indexes: indexes.iter().map(index).collect(),
         linked: table.get(2),
         deferrable: table.get(3),
     }))
@@ -336,15 +350,18 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
     if key_names.len() != def.key.len() {
         return Err(Misfit { column: None, reason: "a generated column cannot be the key".to_owned() });
     }
-    let index = target.indexes.iter().find(|(names, _)| {
-        names.len() == key_names.len() && key_names.iter().all(|key| names.iter().any(|name| name == key))
-    });
+    // An index over the key and more is met only by rows that have the key.
+    let covers =
+        |index: &&UniqueIndex| key_names.iter().all(|key| index.columns.iter().any(|name| name == key));
+    let whole = |index: &&UniqueIndex| !index.partial && index.columns.len() == key_names.len();
+    let index = target.indexes.iter().find(|index| whole(index) && covers(index));
     let key_operators = key_names
         .iter()
         .map(|key| {
             index
-                .and_then(|(names, operators)| {
-                    names.iter().position(|name| name == key).map(|i| operators[i].clone())
+                .and_then(|index| {
+                    let at = index.columns.iter().position(|name| name == key)?;
+                    index.operators.get(at).cloned()
                 })
                 .unwrap_or_else(|| "=".to_owned())
         })
@@ -353,11 +370,10 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         let at = mapped.columns.iter().position(|column| column.as_ref() == Some(name))?;
         columns.get(at)?.as_ref().map(|_: &BoundColumn| at as u16)
     };
-    // An index over the key and more is met only by rows that have the key.
-    let covers = |names: &Vec<String>| key_names.iter().all(|key| names.iter().any(|name| name == key));
-    let others = target.indexes.iter().filter(|(names, _)| !covers(names));
-    let others = others.filter_map(|(names, operators)| {
-        names.iter().zip(operators).map(|(name, operator)| Some((at(name)?, operator.clone()))).collect()
+    let others = target.indexes.iter().filter(|index| !covers(index));
+    let others = others.filter_map(|index| {
+        let columns = index.columns.iter().zip(&index.operators);
+        columns.map(|(name, operator)| Some((at(name)?, operator.clone()))).collect()
     });
     let others = others.collect();
     let equality: Option<Vec<_>> =
@@ -455,7 +471,11 @@ mod tests {
     }
 
     fn target(indexed: bool) -> TargetTable {
-        let index = (vec!["id".to_owned()], vec!["OPERATOR(pg_catalog.=)".to_owned()]);
+        let index = UniqueIndex {
+            columns: vec!["id".to_owned()],
+            operators: vec!["OPERATOR(pg_catalog.=)".to_owned()],
+            partial: false,
+        };
         TargetTable {
             name: TableName::new("public", "t"),
             columns: vec![

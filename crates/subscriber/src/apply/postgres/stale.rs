@@ -3,7 +3,7 @@
 //! allows one of it.
 //!
 //! Only rows that are still to come or to be removed are taken away: those whose keys have not been collected. What the
-//! source still has comes back with its own range.
+//! source still has comes back with its own range. A soft delete takes them out of partial indexes only.
 
 use rowbridge_schema::TableId;
 
@@ -26,8 +26,8 @@ impl PostgresLane {
         let mut calls = Vec::new();
         for table in tables {
             let Some(binding) = self.bindings.get(&table).filter(|b| !b.def.key.is_empty()) else { continue };
-            // A soft delete leaves the value where it is; where foreign keys fire, other tables' rows would go along.
-            if binding.soft.is_some() || binding.linked && !self.session.replica {
+            // Where foreign keys fire, other tables' rows would go along.
+            if binding.linked && !self.session.replica {
                 continue;
             }
             let Some(collected) = self.collection(binding) else { continue };

@@ -279,10 +279,16 @@ pub(super) fn make_room(binding: &Binding, index: &[(u16, String)], collection: 
         .collect();
     let same: Vec<_> =
         binding.key().map(|(_, column, operator)| format!("t.{0} {operator} k.{0}", column.ident)).collect();
+    let source = source(1, index.len());
+    let (verb, from) = match &binding.soft {
+        None => (format!("DELETE FROM {} AS t", binding.table), format!("USING {source} WHERE")),
+        Some(soft) => (
+            format!("UPDATE {} AS t SET {} = now()", binding.table, soft.ident),
+            format!("FROM {source} WHERE t.{} IS NULL AND", soft.ident),
+        ),
+    };
     format!(
-        "DELETE FROM {} AS t USING {} WHERE {} AND NOT EXISTS (SELECT FROM {collection} AS k WHERE {})",
-        binding.table,
-        source(1, index.len()),
+        "{verb} {from} {} AND NOT EXISTS (SELECT FROM {collection} AS k WHERE {})",
         held.join(" AND "),
         same.join(" AND ")
     )

@@ -359,9 +359,7 @@ fn others(
     table: &str,
 ) -> rusqlite::Result<Vec<Vec<KeyColumn>>> {
     let names: Vec<String> = conn
-        .prepare_cached(
-            "SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND NOT partial ORDER BY 1",
-        )?
+        .prepare_cached("SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" ORDER BY 1")?
         .query_map([table], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let mut others = Vec::new();

@@ -3,7 +3,7 @@
 //! allows one of it.
 //!
 //! Only rows that are still to come or to be removed are taken away: those whose keys have not been collected. What the
-//! source still has comes back with its own range.
+//! source still has comes back with its own range. A soft delete takes them out of partial indexes only.
 
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::ident;
@@ -11,6 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 
 use super::catalog::{KeyColumn, Resolved};
 use super::keys::KeySet;
+use super::statement;
 use super::value::{Bound, bound};
 use crate::plan::Event;
 
@@ -21,15 +22,15 @@ pub(super) fn make_room(
     collection: &str,
     events: &[Event<'_>],
 ) -> rusqlite::Result<()> {
-    // A soft delete leaves the value where it is.
-    if !matches!(table.mapped.delete, DeletePolicy::Hard) {
-        return Ok(());
-    }
     let uncollected = KeySet::lasting(conn, table, collection).excludes(table);
     for index in &table.others {
         let terms: Vec<_> = index.iter().enumerate().map(|(at, column)| term(column, at + 1)).collect();
-        let sql = format!("DELETE FROM {} WHERE {} AND {uncollected}", table.sql_name, terms.join(" AND "));
-        for values in events.iter().filter_map(|event| values(table, event, index)) {
+        let condition = format!("{} AND {uncollected}", terms.join(" AND "));
+        let Some(sql) = statement::delete(table, &condition, index.len() + 1) else { continue };
+        let soft = matches!(table.mapped.delete, DeletePolicy::Soft(_));
+        for event in events {
+            let Some(mut values) = values(table, event, index) else { continue };
+            values.extend(soft.then_some(Bound::Integer(event.at)));
             conn.prepare_cached(&sql)?.execute(params_from_iter(&values))?;
         }
     }

@@ -279,6 +279,40 @@ fn a_stale_row_gives_way_to_what_comes_now() {
     assert_eq!(bed.rows(rows), ["1=3", "2=2", "3=1", "4=5", "6=4"]);
 }
 
+/// Where an index is for some rows only, a soft delete can take a row out of it.
+#[test]
+fn a_stale_row_gives_way_in_a_partial_index() {
+    for (delete, stale, left) in [
+        (DeletePolicy::Hard, "v <> 'none'", ["1=1 ~", "2=2 ~", "6=4 ~"].as_slice()),
+        (
+            DeletePolicy::Soft("gone".into()),
+            "gone IS NULL",
+            &["1=1 ~", "2=2 ~", "4=4 2023-11-14T22:13:20.000Z", "6=4 ~"],
+        ),
+    ] {
+        let setup = format!(
+            "CREATE TABLE t(k INTEGER PRIMARY KEY, u INTEGER, v TEXT, gone TEXT);
+             CREATE UNIQUE INDEX i ON t(u) WHERE {stale}"
+        );
+        let mut bed = Bed::with(&setup, &[map("t", &[], delete)], true);
+        let t = table("t", &["k! INTEGER", "u INTEGER", "v TEXT"], &[0]);
+        bed.commit(1, ["1", "2", "4"].map(|k| insert(&t, &[k, k, "old"])).to_vec());
+        let rows = "SELECT k || '=' || u || ' ' || coalesce(gone, '~') FROM t ORDER BY k";
+        let upto = Some(KeyRange { after: None, upto: Some(vec!["2".into()]) });
+        let first = Chunk { prune: upto, ..ranges(&t, Sweep::First, &[], false) };
+        apply_chunk(&mut bed, 2, &t, first, ["1", "2"].map(|k| read(&t, &[k, k, "new"])).to_vec());
+        bed.commit(3, vec![insert(&t, &["6", "4", "new"])]);
+        assert_eq!(bed.rows(rows), left);
+        let reason = bed.refused(4, vec![insert(&t, &["7", "2", "new"])]).reason;
+        assert!(reason.contains("UNIQUE"), "{reason}");
+        // The source still has it, with another value.
+        let after = Some(KeyRange { after: Some(vec!["2".into()]), upto: None });
+        let last = Chunk { prune: after, ..ranges(&t, Sweep::Next, &["6"], true) };
+        apply_chunk(&mut bed, 4, &t, last, vec![read(&t, &["4", "40", "new"])]);
+        assert_eq!(bed.rows(rows), ["1=1 ~", "2=2 ~", "4=40 ~", "6=4 ~"]);
+    }
+}
+
 #[test]
 fn a_re_snapshot_compares_keys_as_the_target_does() {
     let setup = "CREATE TABLE t(k TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, v);
