@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::catalog::{self, Binding, Misfit, TargetTable};
 use super::create;
 use super::error::{Verdict, describe, verdict};
+use super::follow;
 use super::lane::{MysqlLane, Stop, stop};
 use super::session::Flavor;
 use crate::cross::{self, Conversions};
@@ -140,7 +141,7 @@ impl MysqlLane {
         let doing = "reading the target's catalog";
         let whole = |reason: String| Ok(Err(Misfit { column: None, reason }));
         if self.linked.is_none() {
-            let linked = catalog::linked_tables(&mut self.session).await.map_err(|e| stop(doing, e))?;
+            let linked = follow::acting_keys(&mut self.session).await.map_err(|e| stop(doing, e))?;
             self.linked = Some(linked);
         }
         let mut found = catalog::load(&mut self.session, target).await.map_err(|e| stop(doing, e))?;
@@ -180,15 +181,18 @@ impl MysqlLane {
         }
         match found {
             Ok(Some(mut found)) => {
-                let linked = self.linked.iter().flatten();
-                found.linked = linked.clone().any(|name| {
+                let keys = self.linked.iter().flatten();
+                let is = |name: &TableName| {
                     let same = |a: &str, b: &str| self.session.same_name(a, b);
                     same(&name.name, &found.name.name)
                         && same(
                             name.schema.as_deref().unwrap_or_default(),
                             found.name.schema.as_deref().unwrap_or_default(),
                         )
-                });
+                };
+                let linked = keys.clone().any(|key| is(&key.child) || is(&key.parent));
+                let referring = keys.filter(|key| is(&key.parent)).cloned().collect();
+                (found.linked, found.referring) = (linked, referring);
                 Ok(Ok(found))
             }
             Ok(None) => whole(format!("table {target} is missing at the target although it was just made")),

@@ -1,6 +1,6 @@
 //! What the target's catalog says of a table, and how a source's shape fits onto it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use mysql_async::{Error, Row};
 use rowbridge_schema::config::DeletePolicy;
@@ -8,6 +8,7 @@ use rowbridge_schema::types::{ColumnType, Kind, Made, Server};
 use rowbridge_schema::{Column, Dialect, TableDef, TableName};
 
 use super::collation::{self, Merging};
+use super::follow::{ActingKey, Followers};
 use super::session::Session;
 use super::statement::{ident, qualified};
 use super::types::{Family, Form, TypeName};
@@ -57,6 +58,8 @@ pub(super) struct TargetTable {
     pub(super) triggers: bool,
     /// Is linked to others by foreign keys that act.
     pub(super) linked: bool,
+    /// Those that refer to it.
+    pub(super) referring: Vec<ActingKey>,
 }
 
 /// Where one column of the source goes.
@@ -94,6 +97,8 @@ pub(super) struct Binding {
     pub(super) same_order: bool,
     /// Linked by foreign keys whose actions the source does not log: applied in source order, letting them act.
     pub(super) linked: bool,
+    /// What follows from a change of a row; `None` if the server alone can tell.
+    pub(super) followers: Option<Followers>,
     /// Has triggers.
     pub(super) triggers: bool,
     /// ON DUPLICATE KEY finds rows by the key and by nothing else.
@@ -195,29 +200,9 @@ pub(super) struct Misfit {
 }
 
 /// What is read of a row of the catalog.
-fn word(row: &Row, index: usize) -> Option<String> {
+pub(super) fn word(row: &Row, index: usize) -> Option<String> {
     let bytes = row.get_opt::<Option<Vec<u8>>, _>(index).and_then(Result::ok).flatten();
     bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Tables with a foreign key that acts when a row is deleted or its key changes, and those that they refer to.
-pub(super) async fn linked_tables(session: &mut Session) -> Result<HashSet<TableName>, Error> {
-    let rows: Vec<Row> = session
-        .query(
-            "SELECT CONSTRAINT_SCHEMA, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME \
-             FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE UPDATE_RULE NOT IN ('RESTRICT', 'NO ACTION') OR DELETE_RULE NOT IN ('RESTRICT', 'NO ACTION')",
-        )
-        .await?;
-    let mut tables = HashSet::new();
-    for row in &rows {
-        for (schema, name) in [(0, 1), (2, 3)] {
-            if let (Some(schema), Some(name)) = (word(row, schema), word(row, name)) {
-                tables.insert(TableName::new(schema, name));
-            }
-        }
-    }
-    Ok(tables)
 }
 
 /// Reads a table; `None` if there is none.
@@ -321,6 +306,7 @@ pub(super) async fn load(
         unique: unique.into_values().collect(),
         triggers: !triggers.is_empty(),
         linked: false,
+        referring: Vec::new(),
     })))
 }
 
@@ -623,6 +609,7 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
         key_index,
         // Only a source of this kind may keep its cascades to itself.
         linked: target.linked && def.dialect == Dialect::Mysql,
+        followers: Followers::new(&target.referring, &def.key, written),
         triggers: target.triggers,
         arbiter: index.is_some() && !unique_besides,
         unique_besides,
@@ -673,6 +660,7 @@ mod tests {
             unique: vec![unique("PRIMARY", &["ID"])],
             triggers: false,
             linked: false,
+            referring: Vec::new(),
         }
     }
 

@@ -93,7 +93,7 @@ pub enum MysqlError {
         source: Error,
     },
     /// Deadlock, lock timeout, shutdown, read-only, out of resources: nothing was applied.
-    #[error("MySQL asks to try again while {doing}")]
+    #[error("MySQL asks to try again while {doing}{}", number(source))]
     TryAgain {
         /// What was being done.
         doing: &'static str,
@@ -102,7 +102,7 @@ pub enum MysqlError {
         source: Error,
     },
     /// The server refuses for good: privileges, missing objects.
-    #[error("MySQL refuses while {doing}")]
+    #[error("MySQL refuses while {doing}{}", number(source))]
     Refused {
         /// What was being done.
         doing: &'static str,
@@ -192,8 +192,17 @@ pub(super) const DUPLICATE: u16 = 1062;
 pub(super) const LOCK_WAIT: u16 = 1205;
 /// `ER_LOCK_DEADLOCK`
 pub(super) const DEADLOCK: u16 = 1213;
+/// `ER_FK_DEPTH_EXCEEDED`
+const FK_DEPTH: u16 = 3008;
+/// `ER_FK_MAX_TABLES_IN_CASCADE_CHAIN_EXCEEDED`
+const FK_TABLES: u16 = 6575;
 /// `ER_BAD_NULL_ERROR`
 pub(super) const NULL: u16 = 1048;
+
+/// ` (error 1213)`: the server's text may hold a row's values.
+fn number(error: &Error) -> String {
+    code(error).map(|code| format!(" (error {code})")).unwrap_or_default()
+}
 
 /// The server's number of an error; `None` if it is not the server's.
 pub(super) fn code(error: &Error) -> Option<u16> {
@@ -201,6 +210,11 @@ pub(super) fn code(error: &Error) -> Option<u16> {
         Error::Server(error) => Some(error.code),
         _ => None,
     }
+}
+
+/// Whether the row that another refers to is missing: `ER_NO_REFERENCED_ROW`, `ER_NO_REFERENCED_ROW_2`
+pub(super) fn is_parentless(error: &Error) -> bool {
+    matches!(code(error), Some(1216 | 1452))
 }
 
 /// `ER_DBACCESS_DENIED_ERROR`, `ER_TABLEACCESS_DENIED_ERROR`, `ER_COLUMNACCESS_DENIED_ERROR`,
@@ -258,6 +272,8 @@ pub(super) fn verdict(error: &Error) -> Verdict {
         | 1748
         | 1761
         | 1762
+        | FK_DEPTH
+        | FK_TABLES
         | 3140..=3160
         | 3643
         | 3819
@@ -306,6 +322,11 @@ pub(super) fn describe(error: &Error) -> (Option<String>, String) {
         1292 | 1411 | 1525 => "the value is not valid for the target's type".to_owned(),
         1216 | 1452 => {
             "a foreign key of the target is not met: the row that it refers to is missing".to_owned()
+        }
+        FK_DEPTH | FK_TABLES => {
+            "a chain of foreign keys is longer than the target follows; MySQL 9.6 and later follow as many \
+                                 as earlier ones with innodb_native_foreign_keys = ON"
+                .to_owned()
         }
         1217 | 1451 => "a foreign key of the target is not met: other rows refer to this one".to_owned(),
         3819 | 4025 => "a check constraint of the target is not met".to_owned(),

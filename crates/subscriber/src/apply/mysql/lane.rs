@@ -15,16 +15,17 @@ use std::time::Instant;
 
 use mysql_async::Error;
 use rowbridge_schema::wire::{Delivery, FailingChange};
-use rowbridge_schema::{Position, TableId, TableName};
+use rowbridge_schema::{Position, TableId};
 use tracing::debug;
 
 use super::Settings;
 use super::catalog::Binding;
 use super::collect::Collecting;
-use super::error::{DEADLOCK, LOCK_WAIT, MysqlError, Verdict, code, failed, verdict};
+use super::error::{DEADLOCK, LOCK_WAIT, MysqlError, Verdict, code, failed, is_parentless, verdict};
+use super::follow::ActingKey;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::progress::ProgressRow;
-use super::rows::{self, RowError};
+use super::rows::{self, Manner, RowError};
 use super::session::{STRICT, Session};
 use super::set::{self, RowFault, SetError};
 use super::settle::{self, SettleError};
@@ -46,8 +47,8 @@ pub struct MysqlLane {
     pub(super) row: ProgressRow,
     pub(super) bindings: HashMap<TableId, Arc<Binding>>,
     pub(super) bound_at: Instant,
-    /// Tables linked by foreign keys that act, as of `bound_at`.
-    pub(super) linked: Option<HashSet<TableName>>,
+    /// Foreign keys that act, as of `bound_at`.
+    pub(super) linked: Option<Vec<ActingKey>>,
     /// Shapes whose oddities have been logged.
     pub(super) warned: HashSet<TableId>,
     /// Tables where an INSERT met a row that was there, and for how many tries they go without.
@@ -168,7 +169,7 @@ async fn write_rows(
     }
     let rest: Vec<(usize, Event<'_>)> =
         events.iter().copied().enumerate().filter(|(_, event)| ordered.contains(&event.table)).collect();
-    rows::apply(pipe, bindings, &rest, true).await?;
+    rows::apply(pipe, bindings, &rest, Manner::Together).await?;
     Ok(())
 }
 
@@ -368,10 +369,10 @@ impl MysqlLane {
         Ok(pipe.flush().await?)
     }
 
-    async fn one_by_one(&mut self, events: &[Event<'_>]) -> Result<(), RowError> {
+    async fn one_by_one(&mut self, events: &[Event<'_>], manner: Manner) -> Result<(), RowError> {
         let numbered: Vec<_> = events.iter().copied().enumerate().collect();
         let mut pipe = Pipe::new(&mut self.session);
-        let applied = rows::apply(&mut pipe, &self.bindings, &numbered, false).await;
+        let applied = rows::apply(&mut pipe, &self.bindings, &numbered, manner).await;
         match applied {
             // What was gathered before may be at fault too, and comes first.
             Err(RowError::Fault(fault)) => {
@@ -429,20 +430,32 @@ impl MysqlLane {
             }
             self.back().await?;
         }
-        let refusal = match self.one_by_one(events).await {
-            Ok(()) => return Ok(()),
-            Err(RowError::Halt(halt)) if halt.verdict() != Verdict::Data => return Err(Self::halted(halt)),
-            Err(RowError::Fault(fault)) => return Err(rejected(fault)),
-            Err(RowError::Halt(halt)) => {
-                debug!(?halt, "a change was refused in source order");
-                let fault = rows::fault_of(&self.bindings, events, &halt, self.session.max_packet);
-                let Some(fault) = fault else { return Err(Self::halted(halt)) };
-                if !matches!(halt, Halt::Server(..)) {
-                    return Err(rejected(fault));
+        let mut first_refusal = None;
+        for manner in [Manner::Apart, Manner::Following] {
+            let halt = match self.one_by_one(events, manner).await {
+                Ok(()) => return Ok(()),
+                Err(RowError::Fault(fault)) => return Err(rejected(first_refusal.unwrap_or(fault))),
+                Err(RowError::Halt(halt)) if halt.verdict() != Verdict::Data => {
+                    return Err(Self::halted(halt));
                 }
-                fault
+                Err(RowError::Halt(halt)) => halt,
+            };
+            debug!(?halt, ?manner, "a change was refused in source order");
+            let fault = rows::fault_of(&self.bindings, events, &halt, self.session.max_packet);
+            let Some(fault) = fault else { return Err(Self::halted(halt)) };
+            let fault = first_refusal.take().unwrap_or(fault);
+            match halt {
+                Halt::Server(_, error) => {
+                    first_refusal = Some(fault);
+                    if !is_parentless(&error) {
+                        break;
+                    }
+                    self.back().await?;
+                }
+                _ => return Err(rejected(fault)),
             }
-        };
+        }
+        let Some(refusal) = first_refusal else { return Err(Stop::Error(MysqlError::Undefined)) };
         if !settle::possible(&self.bindings, events) {
             return Err(rejected(refusal));
         }

@@ -8,6 +8,7 @@ mod collation;
 mod collect;
 mod create;
 mod error;
+mod follow;
 mod lane;
 mod pipe;
 mod progress;

@@ -29,6 +29,17 @@ impl From<Halt> for RowError {
     }
 }
 
+/// How changes are written one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Neighbours that are all new rows (or replace theirs by key) share a statement, which applies them in order too.
+    Together,
+    /// Each has its own, so that an error names its change.
+    Apart,
+    /// The same, and what follows from a change of a row that others refer to is done here: see [`super::follow`].
+    Following,
+}
+
 /// A fault of one change.
 pub(super) fn fault(
     binding: &Binding,
@@ -80,14 +91,12 @@ pub(super) fn fault_of(
     }
 }
 
-/// Applies changes in their order. With `together`, neighbours that are all new rows (or replace theirs by key) share a
-/// statement, which applies them in order too; without, each has its own, so that an error names its change.
-/// `number` gives the number of a change for [`fault_of`].
+/// Applies changes in their order. `number` gives the number of a change for [`fault_of`].
 pub(super) async fn apply(
     pipe: &mut Pipe<'_>,
     bindings: &HashMap<TableId, Arc<Binding>>,
     events: &[(usize, Event<'_>)],
-    together: bool,
+    manner: Manner,
 ) -> Result<(), RowError> {
     let mut open: Option<(&Arc<Binding>, TableId, Inserts)> = None;
     for (number, event) in events {
@@ -97,7 +106,7 @@ pub(super) async fn apply(
         let odd = binding.has_enum_error(event);
         if !odd && joins(binding, event, &row) {
             let same = |(_, table, inserts): &(&Arc<Binding>, TableId, Inserts)| {
-                together && *table == event.table && inserts.takes(&row)
+                manner == Manner::Together && *table == event.table && inserts.takes(&row)
             };
             if !open.as_ref().is_some_and(same) {
                 if let Some((binding, _, mut inserts)) = open.take() {
@@ -122,7 +131,7 @@ pub(super) async fn apply(
         if binding.def.key.is_empty() {
             keyless(pipe, binding, event, &row, *number).await?;
         } else {
-            keyed(pipe, binding, event, &row, *number).await?;
+            keyed(pipe, binding, event, &row, (*number, manner)).await?;
         }
         if odd {
             pipe.lenient(false);
@@ -170,7 +179,7 @@ async fn keyed(
     binding: &Binding,
     event: &Event<'_>,
     row: &Row<'_>,
-    number: usize,
+    (number, manner): (usize, Manner),
 ) -> Result<(), RowError> {
     let wrong = |e: BadValue| bad(binding, event, e);
     let Some(before) = event.key_before(&binding.def.key) else { return Ok(()) };
@@ -208,29 +217,41 @@ async fn keyed(
         Op::Update => {
             let after = event.key_after(&binding.def.key).unwrap_or_default();
             let key_stays = before == after;
+            let following = binding.linked && manner == Manner::Following;
+            let followers = binding.followers.as_ref().filter(|_| following);
+            let acts = followers.is_none();
+            if let Some(followers) = followers {
+                followers.before(pipe, binding, event, number).await?;
+            }
             if row.len() >= binding.shape().complete {
                 let moved = (!key_stays).then_some(after.as_slice());
-                return update_or_insert(pipe, binding, (&before, moved), row, (number, true), wrong).await;
+                update_or_insert(pipe, binding, (&before, moved), row, (number, acts), wrong).await?;
+            } else {
+                let set =
+                    |c: &u16| binding.column(*c).is_some() && !(key_stays && binding.def.key.contains(c));
+                let set: Vec<u16> = columns.iter().copied().filter(set).collect();
+                if set.is_empty() {
+                    return Ok(());
+                }
+                act(pipe, acts);
+                pipe.sql().update_head(binding, &set, |column| row.cell(column)).map_err(wrong)?;
+                pipe.sql().push(" WHERE ");
+                pipe.sql().key_is(binding, &before).map_err(wrong)?;
+                let found = !event.maybe_missing;
+                pipe.end(if found { Purpose::Found(number) } else { Purpose::Change(number) }).await?;
+                act(pipe, false);
             }
-            let set = |c: &u16| binding.column(*c).is_some() && !(key_stays && binding.def.key.contains(c));
-            let set: Vec<u16> = columns.iter().copied().filter(set).collect();
-            if set.is_empty() {
-                return Ok(());
+            match followers {
+                Some(followers) => followers.behind(pipe, binding, event, number).await,
+                None => Ok(()),
             }
-            act(pipe, true);
-            pipe.sql().update_head(binding, &set, |column| row.cell(column)).map_err(wrong)?;
-            pipe.sql().push(" WHERE ");
-            pipe.sql().key_is(binding, &before).map_err(wrong)?;
-            let purpose = if event.maybe_missing { Purpose::Change(number) } else { Purpose::Found(number) };
-            pipe.end(purpose).await?;
-            act(pipe, false);
-            Ok(())
         }
     }
 }
 
 /// Updates the row under its old key, else the one under its new key, else inserts it. Only the first may set off foreign
-/// keys, and only where the source has updated a row, too (`acts`): a row that is missing here is inserted whether or not the one that it refers to is there already.
+/// keys, and only where the source has updated a row, too (`acts`): a row that is missing here is inserted whether or not the
+/// one that it refers to is there already.
 async fn update_or_insert(
     pipe: &mut Pipe<'_>,
     binding: &Binding,

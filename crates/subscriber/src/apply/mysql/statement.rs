@@ -90,7 +90,7 @@ impl Sql {
     }
 
     /// A literal in a comparison: an enum's error value is found by it and not written.
-    fn in_key(&mut self, binding: &Binding, column: u16, cell: &Cell<'_>) -> Result<(), BadValue> {
+    pub(super) fn in_key(&mut self, binding: &Binding, column: u16, cell: &Cell<'_>) -> Result<(), BadValue> {
         let before = self.enum_errors;
         self.value(binding, column, Some(cell))?;
         self.enum_errors = before;
