@@ -290,8 +290,12 @@ async fn a_stale_row_gives_way_to_one_that_begins_alike() {
         "CREATE TABLE t (id INT PRIMARY KEY, w VARCHAR(9), b VARBINARY(9), UNIQUE (w(3)), UNIQUE (b(2)))";
     Bed::each(setup, async |mut bed| {
         let t = table("t", &["id int(11)!", "w varchar(9)", "b varbinary(9)"], &[0]);
-        let old =
-            [["1", "abcd", "\\x0102ff"], ["2", "bcde", "\\x0202ff"], ["4", "cdef", "\\x0302ff"], ["5", "d", "\\x0402"]];
+        let old = [
+            ["1", "abcd", "\\x0102ff"],
+            ["2", "bcde", "\\x0202ff"],
+            ["4", "cdef", "\\x0302ff"],
+            ["5", "d", "\\x0402"],
+        ];
         bed.commit(1, old.iter().map(|row| insert(&t, row)).collect()).await;
         let prev = bed.position().await;
         let first = Chunk { sweep: Some(Sweep::First), ..range(&t, None, Some("1")) };

@@ -3,7 +3,7 @@
 use rowbridge_schema::wire::{Chunk, Delivery};
 use rowbridge_schema::{Cell, Position, TableId};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::{MysqlError, Verdict, describe, verdict};
 use super::lane::{MysqlLane, Stop, rejected, stop};
 use super::pipe::{Halt, Pipe, Purpose};

@@ -8,7 +8,8 @@ use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Classified as _, Dialect, TableDef, TableId, TableName};
 use tracing::{info, warn};
 
-use super::catalog::{self, Binding, Misfit, TargetTable};
+use super::binding::{self, Binding, Misfit};
+use super::catalog::{self, TargetTable};
 use super::create;
 use super::error::{Verdict, describe, verdict};
 use super::follow;
@@ -116,14 +117,14 @@ impl MysqlLane {
         };
         let bound = match crossing {
             true => crossed(def, &mapped, &found, server),
-            false => catalog::bind(def, &mapped, &found),
+            false => binding::bind(def, &mapped, &found),
         };
         let bound = bound.and_then(|mut binding| {
             if server == Server::Mariadb {
                 let columns = binding.columns.iter_mut().flatten();
                 columns.for_each(|column| column.form.without_negative_zero());
             }
-            catalog::keep_apart(&mut binding, def, &mapped, &found, server).map(|()| binding)
+            binding::keep_apart(&mut binding, def, &mapped, &found, server).map(|()| binding)
         });
         if first_time && let Ok(binding) = &bound {
             remark(&target, binding);
@@ -211,7 +212,7 @@ fn crossed(
     let shape = Conversions::shape(def, mapped, server, |name| {
         target.column(name).map(|column| (column.type_text.clone(), column.collation.clone()))
     });
-    let mut binding = catalog::bind(&shape, mapped, target)?;
+    let mut binding = binding::bind(&shape, mapped, target)?;
     let actual = |name: &str| {
         let column = target.column(name)?;
         Some(ColumnType::parse(Dialect::Mysql, &column.type_text, column.collation.as_deref(), &[]))

@@ -11,7 +11,7 @@ use mysql_async::Error;
 use rowbridge_schema::wire::{Chunk, Op, Sweep};
 use rowbridge_schema::{Cell, Position, TableName};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::{MysqlError, Verdict, describe, failed, is_denied, verdict};
 use super::lane::{MysqlLane, Stop, rejected, stop};
 use super::pipe::{Halt, Pipe, Purpose};

@@ -8,7 +8,7 @@ use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::{TableDef, TableName};
 use tracing::warn;
 
-use super::catalog::Misfit;
+use super::binding::Misfit;
 use super::collation;
 use super::session::Session;
 use super::statement::{ident, qualified, text};

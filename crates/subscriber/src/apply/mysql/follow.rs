@@ -7,7 +7,8 @@
 use mysql_async::{Error, Row};
 use rowbridge_schema::{Cell, TableName};
 
-use super::catalog::{Binding, word};
+use super::binding::Binding;
+use super::catalog::word;
 use super::pipe::{Pipe, Purpose};
 use super::rows::{RowError, bad};
 use super::session::Session;

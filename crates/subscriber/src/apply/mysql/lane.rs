@@ -19,7 +19,7 @@ use rowbridge_schema::{Position, TableId};
 use tracing::debug;
 
 use super::Settings;
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::collect::Collecting;
 use super::error::{DEADLOCK, LOCK_WAIT, MysqlError, Verdict, code, failed, is_parentless, verdict};
 use super::follow::ActingKey;

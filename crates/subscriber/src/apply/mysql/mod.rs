@@ -2,6 +2,7 @@
 
 mod barriers;
 mod bind;
+mod binding;
 mod catalog;
 mod check;
 mod collation;
@@ -9,6 +10,7 @@ mod collect;
 mod create;
 mod error;
 mod follow;
+mod form;
 mod lane;
 mod pipe;
 mod progress;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Cell, TableId};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::describe;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::set::{Inserts, RowFault, insert_unless, key_texts};

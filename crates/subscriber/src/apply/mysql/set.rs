@@ -2,7 +2,7 @@
 
 use rowbridge_schema::{Cell, Position, TableDef};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::statement::{BadValue, Sql, text, time_text};
 use crate::plan::{Deleted, Folded, PartialRow, Row, Upsert};

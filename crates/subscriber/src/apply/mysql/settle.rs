@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Cell, TableId};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::rows::{RowError, bad, fault};
 use super::session::Session;
@@ -143,7 +143,7 @@ async fn read(session: &mut Session, table: &mut TableState<'_>) -> Result<(), S
         sql.push(" FOR UPDATE");
         let found = session.read(sql.bytes).await.map_err(SettleError::Read)?;
         let Some(found) = found.into_iter().next() else { continue };
-        let literal = |(value, (_, form)): (mysql_async::Value, &(&str, &super::types::Form))| {
+        let literal = |(value, (_, form)): (mysql_async::Value, &(&str, &super::form::Form))| {
             let mut literal = Vec::new();
             form.literal_of(&value, &mut literal);
             literal

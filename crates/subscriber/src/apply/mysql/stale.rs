@@ -8,7 +8,7 @@
 
 use rowbridge_schema::Cell;
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::pipe::{Halt, Pipe, Purpose};
 use super::statement::BadValue;
 use crate::plan::Event;

@@ -3,8 +3,8 @@
 
 use rowbridge_schema::{Cell, TableName};
 
-use super::catalog::Binding;
-use super::types::{Note, quote};
+use super::binding::Binding;
+use super::form::{Note, quote};
 use crate::apply::clock;
 
 /// `` `name` ``

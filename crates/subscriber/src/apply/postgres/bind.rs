@@ -9,7 +9,8 @@ use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Dialect, TableDef, TableId, TableName};
 use tracing::warn;
 
-use super::catalog::{self, Binding, Misfit, TargetTable};
+use super::binding::{self, Binding, Misfit};
+use super::catalog::{self, TargetTable};
 use super::create::{self, CreateError};
 use super::error::{Verdict, describe, verdict};
 use super::lane::{PostgresLane, Stop, stop};
@@ -137,7 +138,7 @@ impl PostgresLane {
             );
         }
         let bound =
-            if crossing { crossed(source, &mapped, &found) } else { catalog::bind(def, &mapped, &found) };
+            if crossing { crossed(source, &mapped, &found) } else { binding::bind(def, &mapped, &found) };
         if first_time
             && let Ok(binding) = &bound
             && !binding.def.key.is_empty()
@@ -158,7 +159,7 @@ fn crossed(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -> Result
     let shape = Conversions::shape(def, mapped, Server::Postgres, |name| {
         find(name).map(|column| (column.type_name.clone(), None))
     });
-    let mut binding = catalog::bind(&shape, mapped, target)?;
+    let mut binding = binding::bind(&shape, mapped, target)?;
     let conversions = Conversions::plan(def, mapped, Server::Postgres, base).map_err(|misfit| {
         let name = mapped.columns[misfit.column].as_deref().unwrap_or_default();
         let reason = format!(

@@ -7,7 +7,7 @@ use rowbridge_schema::{Position, TableId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::{PostgresError, Verdict, describe, failed, verdict};
 use super::lane::{PostgresLane, Stop, rejected, stop};
 use super::progress::ProgressRow;

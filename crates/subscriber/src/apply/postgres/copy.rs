@@ -8,7 +8,7 @@ use futures_util::SinkExt;
 use rowbridge_schema::sql::ident;
 use tokio_postgres::Client;
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use crate::plan::Row;
 
 /// Bytes of one message: several fit the socket, none needs a large buffer at the server.

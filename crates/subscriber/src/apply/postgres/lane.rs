@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, info};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::{PostgresError, Verdict, describe, failed, verdict};
 use super::progress::ProgressRow;
 use super::rows::{self, RowError};

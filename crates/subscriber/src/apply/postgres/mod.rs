@@ -2,6 +2,7 @@
 
 mod barriers;
 mod bind;
+mod binding;
 mod catalog;
 mod check;
 mod collect;

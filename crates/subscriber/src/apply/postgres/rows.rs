@@ -7,7 +7,7 @@ use rowbridge_schema::Cell;
 use rowbridge_schema::wire::Op;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::error::{Verdict, describe};
 use super::session::Session;
 use super::set::{RowFault, Texts, check_row, key_texts, text};

@@ -8,7 +8,7 @@ use std::task::Poll;
 use rowbridge_schema::{Cell, Position, TableDef};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::copy::Copy;
 use super::session::Session;
 use super::statement;

@@ -9,7 +9,7 @@ use rowbridge_schema::wire::Op;
 use rowbridge_schema::{Cell, TableId};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::Binding;
+use super::binding::Binding;
 use super::rows::{RowError, execute, fault};
 use super::session::Session;
 use super::set::{Texts, text};

@@ -1,7 +1,7 @@
 //! The text of statements. Every parameter is a `text[]` with one element per row, so that a statement's text depends
 //! on columns alone; values are cast to the column's type without its modifier, and the assignment enforces that.
 
-use super::catalog::{Binding, BoundColumn};
+use super::binding::{Binding, BoundColumn};
 
 /// `unnest($1::text[], ..) AS x(p1, ..)` for `count` parameters from number `from`.
 fn source(from: usize, count: usize) -> String {
