@@ -399,8 +399,8 @@ impl MysqlCapture {
             "EXCHANGE",
             "CONVERT",
         ];
-        if read.has_word(&unlogged) && !read.has_word(&["VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"])
-        {
+        let others = ["VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT"];
+        if read.has_word(&unlogged) && !read.has_word(&others) && !read.is_about_an_index() {
             for name in self.captured_in(read) {
                 let known = self.sent.keys().find(|known| lower(known) == lower(&name)).cloned();
                 // `DROP COLUMN` and the like are seen by their columns.
