@@ -27,6 +27,10 @@ impl Application {
     pub(crate) async fn open(pair: &Pair) -> Self {
         let seed: u64 = rand::rng().random();
         println!("the application's seed is {seed}");
+        Self::seeded(pair, seed).await
+    }
+
+    async fn seeded(pair: &Pair, seed: u64) -> Self {
         let (kind, session) = (pair.source_kind(), Session::open(pair).await);
         Self { kind, session, random: StdRng::seed_from_u64(seed) }
     }
@@ -317,10 +321,17 @@ pub(crate) struct Running {
 impl Running {
     /// Starts so many, each with a session of its own and a short rest after each transaction.
     pub(crate) async fn start(pair: &Pair, writers: usize) -> Self {
+        let seed: u64 = rand::rng().random();
+        println!("the applications' seed is {seed}");
+        Self::seeded(pair, writers, seed).await
+    }
+
+    /// The same, each with a seed that follows from `seed`.
+    pub(crate) async fn seeded(pair: &Pair, writers: usize, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = Vec::new();
-        for _ in 0..writers {
-            let mut application = Application::open(pair).await;
+        for writer in 0..writers {
+            let mut application = Application::seeded(pair, seed.wrapping_add(writer as u64)).await;
             let stopped = Arc::clone(&stop);
             tasks.push(tokio::spawn(async move {
                 let mut count = 0;

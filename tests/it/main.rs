@@ -7,6 +7,7 @@
 )]
 
 mod alter;
+mod chaos;
 mod cli;
 mod crossing;
 mod crossings;

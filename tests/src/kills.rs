@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::scenario::Pair;
 
 /// Deliveries that a subscriber has got again, as its present process counts them.
-async fn repeated(pair: &Pair) -> f64 {
+pub async fn repeated(pair: &Pair) -> f64 {
     let Ok(metrics) = Metrics::scrape(pair.subscriber_config.admin_port).await else { return 0.0 };
     metrics.value("rowbridge_receive_repeated_deliveries_total", &[]).unwrap_or(0.0)
 }

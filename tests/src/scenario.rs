@@ -184,6 +184,28 @@ impl End {
         }
     }
 
+    async fn restart(&self) {
+        match self {
+            Self::Mariadb(server) => server.restart().await,
+            Self::Postgres(cluster) => cluster.restart().await,
+            Self::Sqlite(_) => {}
+        }
+    }
+
+    async fn crash(&self) {
+        match self {
+            Self::Mariadb(server) => {
+                server.kill9();
+                server.start_again().await;
+            }
+            Self::Postgres(cluster) => {
+                cluster.kill9();
+                cluster.start_again().await;
+            }
+            Self::Sqlite(_) => {}
+        }
+    }
+
     fn proxy(&self, wanted: bool) -> Option<Proxy> {
         match self {
             Self::Mariadb(server) if wanted => Some(Proxy::to_port(server.port())),
@@ -397,15 +419,36 @@ impl Pair {
         self.source.kind()
     }
 
+    /// The target's kind.
+    #[must_use]
+    pub fn target_kind(&self) -> Kind {
+        self.target.kind()
+    }
+
     /// Stops both database servers in order and starts them again, one after the other. A file needs none.
     pub async fn restart_servers(&self) {
-        for end in [&self.source, &self.target] {
-            match end {
-                End::Mariadb(server) => server.restart().await,
-                End::Postgres(cluster) => cluster.restart().await,
-                End::Sqlite(_) => {}
-            }
-        }
+        self.restart_source().await;
+        self.restart_target().await;
+    }
+
+    /// Stops the source's server in order and starts it again.
+    pub async fn restart_source(&self) {
+        self.source.restart().await;
+    }
+
+    /// Stops the target's server in order and starts it again.
+    pub async fn restart_target(&self) {
+        self.target.restart().await;
+    }
+
+    /// Kills the source's server as a power cut would, and starts it again.
+    pub async fn crash_source(&self) {
+        self.source.crash().await;
+    }
+
+    /// Kills the target's server as a power cut would, and starts it again.
+    pub async fn crash_target(&self) {
+        self.target.crash().await;
     }
 
     /// The source cluster of a PostgreSQL pair.

@@ -1,0 +1,325 @@
+//! What goes wrong.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use rand::RngExt as _;
+use rowbridge_tests::process::Daemon;
+use rowbridge_tests::proxy::{Direction, Mode, Proxy};
+use rowbridge_tests::scenario::{DATABASE, Kind, Pair};
+use rowbridge_tests::size::size;
+use rowbridge_tests::webhook::{Receiver, Reply};
+
+use super::Chaos;
+
+/// One kind of fault. All are over when [`Self::happen`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    PublisherKilled,
+    SubscriberKilled,
+    PublisherStopped,
+    SubscriberStopped,
+    PublisherFrozen,
+    SubscriberFrozen,
+    LineCut,
+    /// In the middle of a request's body.
+    RequestCut,
+    /// The answer to a request is lost.
+    AnswerCut,
+    LineRefused,
+    /// Half-open: nothing moves and nobody says so.
+    LineStalled,
+    LineSlow,
+    /// Something else answers at the subscriber's address, signed by nobody.
+    StrangerAnswers,
+    SourceLineCut,
+    SourceLineStalled,
+    TargetLineCut,
+    TargetLineStalled,
+    ReplicationTerminated,
+    /// Somebody else holds rows of the target, then wants others.
+    TargetLocked,
+    SourceRestarted,
+    TargetRestarted,
+    SourceCrashed,
+    TargetCrashed,
+    /// No file and no socket can be opened.
+    PublisherOutOfFiles,
+    SubscriberOutOfFiles,
+    /// Journal and state cannot be written.
+    DiskFull,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 26] = [
+        Self::PublisherKilled,
+        Self::SubscriberKilled,
+        Self::PublisherStopped,
+        Self::SubscriberStopped,
+        Self::PublisherFrozen,
+        Self::SubscriberFrozen,
+        Self::LineCut,
+        Self::RequestCut,
+        Self::AnswerCut,
+        Self::LineRefused,
+        Self::LineStalled,
+        Self::LineSlow,
+        Self::StrangerAnswers,
+        Self::SourceLineCut,
+        Self::SourceLineStalled,
+        Self::TargetLineCut,
+        Self::TargetLineStalled,
+        Self::ReplicationTerminated,
+        Self::TargetLocked,
+        Self::SourceRestarted,
+        Self::TargetRestarted,
+        Self::SourceCrashed,
+        Self::TargetCrashed,
+        Self::PublisherOutOfFiles,
+        Self::SubscriberOutOfFiles,
+        Self::DiskFull,
+    ];
+
+    /// A file has no line and no server.
+    pub(super) fn exists(self, chaos: &Chaos<'_>) -> bool {
+        let pair = chaos.pair;
+        match self {
+            Self::SourceLineCut
+            | Self::SourceLineStalled
+            | Self::ReplicationTerminated
+            | Self::SourceRestarted
+            | Self::SourceCrashed => pair.source_kind() != Kind::Sqlite,
+            Self::TargetLineCut | Self::TargetLineStalled | Self::TargetRestarted | Self::TargetCrashed => {
+                pair.target_kind() != Kind::Sqlite
+            }
+            Self::DiskFull => chaos.disk.is_some(),
+            _ => true,
+        }
+    }
+
+    pub(super) async fn happen(self, chaos: &mut Chaos<'_>) {
+        let pair = chaos.pair;
+        match self {
+            Self::PublisherKilled => {
+                pair.publisher().kill9();
+                chaos.rest(0..300).await;
+                pair.publisher().start();
+            }
+            Self::SubscriberKilled => {
+                chaos.count_repeated().await;
+                pair.subscriber().kill9();
+                chaos.rest(0..300).await;
+                pair.subscriber().start();
+            }
+            Self::PublisherStopped => pair.publisher().restart().await,
+            Self::SubscriberStopped => {
+                chaos.count_repeated().await;
+                pair.subscriber().restart().await;
+            }
+            Self::PublisherFrozen => freeze(chaos, pair.publisher()).await,
+            Self::SubscriberFrozen => freeze(chaos, pair.subscriber()).await,
+            Self::LineCut => pair.http_proxy().cut(),
+            Self::RequestCut => {
+                let bytes = chaos.random.random_range(0..20_000);
+                pair.http_proxy().cut_after(Direction::Up, bytes);
+            }
+            Self::AnswerCut => pair.http_proxy().cut_after(Direction::Down, 0),
+            Self::LineRefused => switch(chaos, pair.http_proxy(), Mode::Refuse).await,
+            Self::LineStalled => switch(chaos, pair.http_proxy(), Mode::Stall).await,
+            Self::LineSlow => slow(chaos, pair.http_proxy()).await,
+            Self::StrangerAnswers => chaos.stranger_answers().await,
+            Self::SourceLineCut => pair.source_proxy().cut(),
+            Self::SourceLineStalled => switch(chaos, pair.source_proxy(), Mode::Stall).await,
+            Self::TargetLineCut => pair.target_proxy().cut(),
+            Self::TargetLineStalled => switch(chaos, pair.target_proxy(), Mode::Stall).await,
+            Self::ReplicationTerminated => terminate_replication(pair).await,
+            Self::TargetLocked => lock_target(chaos).await,
+            Self::SourceRestarted => pair.restart_source().await,
+            Self::TargetRestarted => pair.restart_target().await,
+            Self::SourceCrashed => pair.crash_source().await,
+            Self::TargetCrashed => pair.crash_target().await,
+            Self::PublisherOutOfFiles => out_of_files(chaos, pair.publisher()).await,
+            Self::SubscriberOutOfFiles => out_of_files(chaos, pair.subscriber()).await,
+            Self::DiskFull => chaos.disk_full().await,
+        }
+    }
+}
+
+async fn freeze(chaos: &mut Chaos<'_>, daemon: &Daemon) {
+    daemon.freeze();
+    chaos.rest(100..1_000).await;
+    daemon.thaw();
+}
+
+async fn switch(chaos: &mut Chaos<'_>, proxy: &Proxy, mode: Mode) {
+    proxy.set_mode(mode).await;
+    chaos.rest(50..1_000).await;
+    proxy.set_mode(Mode::Pass).await;
+}
+
+async fn slow(chaos: &mut Chaos<'_>, proxy: &Proxy) {
+    let both = [Direction::Up, Direction::Down];
+    for direction in both {
+        proxy.set_delay(direction, Duration::from_millis(chaos.random.random_range(1..100)));
+        proxy.set_throttle(direction, Some(chaos.random.random_range(10_000..200_000)));
+    }
+    chaos.rest(200..1_000).await;
+    for direction in both {
+        proxy.set_delay(direction, Duration::ZERO);
+        proxy.set_throttle(direction, None);
+    }
+}
+
+/// Ends the sessions that read the log.
+async fn terminate_replication(pair: &Pair) {
+    match pair.source_kind() {
+        Kind::Postgres => {
+            pair.source_execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication").await;
+        }
+        Kind::Mariadb => {
+            let mut conn = pair.source_server().connect(DATABASE).await;
+            let sql = "SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Binlog Dump%'";
+            let ids: Vec<u64> = conn.query(sql).await.unwrap();
+            for id in ids {
+                // It may have ended since.
+                let _ = conn.query_drop(format!("KILL {id}")).await;
+            }
+        }
+        Kind::Sqlite => {}
+    }
+}
+
+/// Holds some rows, waits, and asks for others: whoever does it the other way round meets a deadlock.
+async fn lock_target(chaos: &mut Chaos<'_>) {
+    let pair = chaos.pair;
+    let steps = ["SELECT * FROM items ORDER BY id DESC FOR UPDATE", "SELECT * FROM orders FOR UPDATE"];
+    match pair.target_kind() {
+        Kind::Postgres => {
+            let client = pair.target().await;
+            client.batch_execute("BEGIN; SET lock_timeout = '2s'").await.unwrap();
+            for step in steps {
+                // Tables may not be there yet; the other one may win.
+                if client.batch_execute(step).await.is_err() {
+                    break;
+                }
+                chaos.rest(50..500).await;
+            }
+            let _ = client.batch_execute("ROLLBACK").await;
+        }
+        Kind::Mariadb => {
+            let mut conn = pair.target_server().connect(DATABASE).await;
+            conn.query_drop("SET innodb_lock_wait_timeout = 2; BEGIN").await.unwrap();
+            for step in steps {
+                if conn.query_drop(step).await.is_err() {
+                    break;
+                }
+                chaos.rest(50..500).await;
+            }
+            let _ = conn.query_drop("ROLLBACK").await;
+        }
+        Kind::Sqlite => {
+            let file = pair.target_file().open();
+            if file.execute_batch("BEGIN IMMEDIATE").is_ok() {
+                chaos.rest(50..1_000).await;
+                file.execute_batch("ROLLBACK").unwrap();
+            }
+        }
+    }
+}
+
+/// Lowers the limit below what is open already, so that nothing more can be opened.
+async fn out_of_files(chaos: &mut Chaos<'_>, daemon: &Daemon) {
+    let limit = |soft: &str| {
+        let pid = daemon.pid().to_string();
+        // The hard limit stays, so that the soft one can come back.
+        let status =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]).status().unwrap();
+        assert!(status.success(), "prlimit: {status}");
+    };
+    limit("3");
+    chaos.rest(100..1_000).await;
+    limit("1024");
+}
+
+/// Answers for the subscriber, without its key.
+pub(super) struct Stranger(Receiver);
+
+impl Stranger {
+    pub(super) fn start() -> Self {
+        Self(Receiver::accepting())
+    }
+}
+
+impl Chaos<'_> {
+    async fn stranger_answers(&mut self) {
+        let proxy = self.pair.http_proxy();
+        // The last two stop the lane, which asks again a minute later: too long for a short run.
+        let statuses = [200, 409, 413, 500, 410, 422];
+        let status = statuses[self.random.random_range(0..size(4, 6))];
+        self.stranger.0.answer_with(move |_| Reply::status(status).body("{\"position\": \"1/ffff/0\"}"));
+        let upstream = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        proxy.set_upstream(upstream(self.stranger.0.port()));
+        proxy.cut();
+        self.rest(100..800).await;
+        proxy.set_upstream(upstream(self.pair.subscriber_config.port));
+        proxy.cut();
+    }
+
+    async fn disk_full(&mut self) {
+        let Some(disk) = &self.disk else { return };
+        disk.fill();
+        self.rest(200..1_500).await;
+        if let Some(disk) = &self.disk {
+            disk.free();
+        }
+    }
+}
+
+/// A small file system, which takes the rights of root.
+pub(super) struct Disk(PathBuf);
+
+impl Disk {
+    /// Mounts one there, or says why not.
+    pub(super) fn mount(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs"])
+            .arg(folder)
+            .output()
+            .ok()?;
+        if !output.status.success() {
+            println!("no full disks: {}", String::from_utf8_lossy(&output.stderr).trim());
+            return None;
+        }
+        Some(Self(folder.to_owned()))
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.ballast()).unwrap();
+        let block = vec![0_u8; 1 << 16];
+        // To the last byte: smaller pieces where the larger do not fit any more.
+        for size in [1 << 16, 1 << 12, 1 << 8, 1] {
+            while file.write_all(&block[..size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the publisher may still have files open there.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
