@@ -232,18 +232,25 @@ async fn lock_target(chaos: &mut Chaos<'_>) {
     }
 }
 
-/// Lowers the limit below what is open already, so that nothing more can be opened.
+/// Lowers the limit to what is open already, so that nothing more can be opened.
 async fn out_of_files(chaos: &mut Chaos<'_>, daemon: &Daemon) {
-    let limit = |soft: &str| {
-        let pid = daemon.pid().to_string();
+    let pid = daemon.pid().to_string();
+    let limit = |soft: u32| {
         // The hard limit stays, so that the soft one can come back.
         let status =
             Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]).status().unwrap();
         assert!(status.success(), "prlimit: {status}");
     };
-    limit("3");
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let open = files.filter_map(|file| file.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    limit(open.max().map_or(3, |last| last + 1));
     chaos.rest(100..1_000).await;
-    limit("1024");
+    if daemon.is_running() {
+        limit(1024);
+    } else {
+        // It was about to start: whoever watches over it starts it again.
+        daemon.start();
+    }
 }
 
 /// Answers for the subscriber, without its key.
