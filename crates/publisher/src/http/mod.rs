@@ -29,11 +29,11 @@
 
 pub(crate) mod address;
 mod alarm;
+mod answer;
 mod auth;
 mod client;
 mod connect;
 mod connection;
-mod drive;
 mod error;
 mod pool;
 mod proxy;
@@ -47,7 +47,7 @@ mod transport;
 
 pub use address::AddressError;
 pub use client::{Client, ClientConfig, DEFAULT_TIMEOUT, Exchange};
-pub use error::{AttemptError, Peer, SetupError};
+pub use error::{AttemptError, ExchangeError, Peer, SetupError};
 pub use proxy::Proxy;
 pub use request::{FramingHeader, PathError, Request, Response};
 pub use timing::{Phase, Timing};
