@@ -138,6 +138,16 @@ impl Window {
         !self.ready.is_empty()
     }
 
+    /// What will most likely go out next, whether or not it may already.
+    pub(crate) fn next(&self) -> Option<&Item> {
+        let queue = match self.ready.front() {
+            Some(lane) => self.queues.get(lane),
+            // With one key only it is plain whose turn is next.
+            None => self.queues.values().next().filter(|_| self.queues.len() == 1),
+        };
+        queue?.front()
+    }
+
     /// Takes an event in; each lies behind the one before.
     pub(crate) fn push(&mut self, item: Item) {
         debug_assert!(self.slots.back().is_none_or(|slot| slot.key < item.key), "events come in order");
@@ -220,7 +230,10 @@ impl Window {
         self.out -= parcel.items.len();
         self.out_bytes -= parcel.bytes();
         for item in &parcel.items {
-            if let Ok(at) = self.slots.binary_search_by_key(&item.key, |slot| slot.key) {
+            // In order it is the first one.
+            let first = self.slots.front().is_some_and(|slot| slot.key == item.key).then_some(0);
+            let at = first.or_else(|| self.slots.binary_search_by_key(&item.key, |slot| slot.key).ok());
+            if let Some(at) = at {
                 self.slots[at].settled = true;
             }
             // Once for each key: the request held it as a whole.
@@ -292,6 +305,25 @@ mod tests {
         let last = window.take(ONE).unwrap();
         assert_eq!((places(&last), window.settle(&last).map(|mark| mark.offset.at)), (vec![3], Some(5)));
         assert!(window.is_empty() && window.take(ONE).is_none());
+    }
+
+    #[test]
+    fn what_comes_next_is_known_before_it_may_go_out() {
+        let next = |window: &Window| window.next().map(|item| item.key.position.offset.at);
+        let mut window = Window::new(1 << 20, 1000);
+        assert_eq!(next(&window), None);
+        [(1, 0), (2, 0)].into_iter().for_each(|(at, lane)| window.push(item(at, lane)));
+        assert_eq!(next(&window), Some(1));
+        let first = window.take(ONE).unwrap();
+        assert_eq!((next(&window), window.has_ready()), (Some(2), false));
+        [(3, 7), (4, 7)].into_iter().for_each(|(at, lane)| window.push(item(at, lane)));
+        assert_eq!(next(&window), Some(3), "of the two only this one may go out");
+        let other = window.take(ONE).unwrap();
+        assert_eq!(next(&window), None, "2 and 4 wait for one that is under way each");
+        window.settle(&other);
+        assert_eq!(next(&window), Some(4));
+        window.settle(&first);
+        assert_eq!(next(&window), Some(4), "2 has come later");
     }
 
     #[test]
