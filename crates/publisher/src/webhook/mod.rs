@@ -240,8 +240,7 @@ impl<J: Journal> WebhookLane<J> {
         self.account();
         match self.cursor.flush() {
             Ok(()) => {
-                let file = self.cursor.syncer();
-                let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
+                self.cursor.sync().await;
             }
             Err(error) => {
                 tracing::warn!(endpoint = %self.config.endpoint.name, %error, "the cursor is behind; what it misses is sent again")
@@ -489,8 +488,7 @@ impl<J: Journal> WebhookLane<J> {
                 if let Some(mark) = self.cursor.mark() {
                     self.journal.release(&self.config.endpoint.name, mark);
                 }
-                let file = self.cursor.syncer();
-                tokio::task::spawn_blocking(move || file.sync_data());
+                tokio::spawn(self.cursor.sync());
             }
         }
     }

@@ -18,6 +18,9 @@ use super::cursor::EventKey;
 /// not hold the others, and no more than a few MiB.
 const MAX_SLOTS: usize = 100_000;
 
+/// What the allocator and the counters of shared texts add to an event.
+const OVERHEAD: usize = 128;
+
 /// One event as it is sent, the same in every attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -44,6 +47,13 @@ pub(crate) struct Item {
     pub(crate) alone: bool,
 }
 
+impl Item {
+    /// Bytes in memory, about: those of an event without templates.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + size_of::<Slot>() + self.id.len() + self.body.len() + OVERHEAD
+    }
+}
+
 /// Events that leave in one request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Parcel {
@@ -57,6 +67,10 @@ impl Parcel {
 
     pub(crate) fn bytes(&self) -> usize {
         self.items.iter().map(|item| item.body.len()).sum()
+    }
+
+    fn weight(&self) -> usize {
+        self.items.iter().map(Item::weight).sum()
     }
 }
 
@@ -153,7 +167,7 @@ impl Window {
         debug_assert!(self.slots.back().is_none_or(|slot| slot.key < item.key), "events come in order");
         self.slots.push_back(Slot { key: item.key, settled: false });
         self.waiting += 1;
-        self.waiting_bytes += item.body.len();
+        self.waiting_bytes += item.weight();
         let queue = self.queues.entry(item.lane).or_default();
         if queue.is_empty() && !self.busy.contains_key(&item.lane) {
             self.ready.push_back(item.lane);
@@ -218,9 +232,9 @@ impl Window {
         }
         parcel.items.sort_by_key(|item| item.key);
         self.waiting -= parcel.items.len();
-        self.waiting_bytes -= parcel.bytes();
+        self.waiting_bytes -= parcel.weight();
         self.out += parcel.items.len();
-        self.out_bytes += parcel.bytes();
+        self.out_bytes += parcel.weight();
         Some(std::mem::take(parcel))
     }
 
@@ -228,7 +242,7 @@ impl Window {
     /// settled now, if it moved.
     pub(crate) fn settle(&mut self, parcel: &Parcel) -> Option<Position> {
         self.out -= parcel.items.len();
-        self.out_bytes -= parcel.bytes();
+        self.out_bytes -= parcel.weight();
         for item in &parcel.items {
             // In order it is the first one.
             let first = self.slots.front().is_some_and(|slot| slot.key == item.key).then_some(0);
