@@ -1,5 +1,7 @@
 //! What the publishing end measures, registered once on a passed registry. Labels are configured names and closed sets.
 
+use std::sync::OnceLock;
+
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
@@ -161,6 +163,7 @@ impl PublisherMetrics {
             rewinds: self.lane_rewinds.with_label_values(&lane),
             latency: self.lane_latency.with_label_values(&lane),
             dead_letters: self.lane_dead_letters.with_label_values(&lane),
+            delivered: OnceLock::new(),
             all: self.clone(),
             stream: stream.clone(),
             endpoint: endpoint.clone(),
@@ -178,6 +181,8 @@ pub(crate) struct LaneMetrics {
     pub(crate) rewinds: IntCounter,
     pub(crate) latency: Histogram,
     pub(crate) dead_letters: IntCounter,
+    /// Attempts that delivered: the series that is needed with each delivery, found once.
+    delivered: OnceLock<Histogram>,
     all: PublisherMetrics,
     stream: StreamName,
     endpoint: EndpointName,
@@ -190,6 +195,13 @@ impl LaneMetrics {
 
     pub(crate) fn attempt(&self, outcome: &str, seconds: f64) {
         self.all.lane_attempts.with_label_values(&[self.endpoint.as_str(), outcome]).observe(seconds);
+    }
+
+    /// An attempt that delivered.
+    pub(crate) fn delivered(&self, seconds: f64) {
+        let attempts = &self.all.lane_attempts;
+        let series = || attempts.with_label_values(&[self.endpoint.as_str(), "delivered"]);
+        self.delivered.get_or_init(series).observe(seconds);
     }
 
     /// Sets `current` among `all` states.

@@ -1,9 +1,10 @@
 //! What a request looks like beyond its format: templates, headers, signatures, authentication.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rowbridge_tests::tls::{Authority, Terminator};
+use rowbridge_tests::webhook::now;
 
 use super::*;
 
@@ -169,6 +170,25 @@ async fn receivers_get_the_signature_and_the_credentials_that_they_expect() {
     }
     let log = sending.daemon.log().since(0).join("\n");
     assert!(!log.contains("hunter2") && !log.contains("t0ken") && !log.contains("sesame"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_says_when_it_leaves_however_long_it_was_ready() {
+    let ages = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&ages);
+    // The second one is made ready while the first is under way, and leaves seconds later.
+    let receiver = Receiver::start(move |request| {
+        let stamp: i64 = request.header("webhook-timestamp").unwrap().parse().unwrap();
+        seen.lock().unwrap().push(now() - stamp);
+        Reply::status(204).after(Duration::from_secs(4))
+    });
+    let sending = Sending::start([endpoint("crm", &receiver, "json")]).await;
+    sending.insert(1..=2);
+    let requests = receiver.wait_for_requests(2, DEADLINE).await;
+    assert_eq!(ids(&requests), [1, 2]);
+    assert!(requests.iter().all(|request| request.is_signed_with(&secret(1))), "{requests:?}");
+    let ages = ages.lock().unwrap();
+    assert!(ages.iter().all(|age| (0..=2).contains(age)), "{ages:?} seconds old");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,13 @@
 //! resolver and the connection, so that the address that was checked is the one that is connected to.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use rowbridge_schema::EndpointName;
+use rowbridge_schema::config::address::is_metadata;
 use url::{Host, Url};
 
 /// Why an address is not called.
@@ -46,21 +47,6 @@ pub enum AddressError {
         ip: IpAddr,
     },
 }
-
-/// Metadata services: AWS, Azure, Google, Oracle and others share 169.254.169.254; the rest are one provider's.
-const METADATA: [IpAddr; 11] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// The IPv4 address that a packet to `ip` ends up at: mapped, compatible, NAT64 and 6to4 forms carry one.
 fn embedded(ip: IpAddr) -> IpAddr {
@@ -104,10 +90,6 @@ fn is_public(ip: IpAddr) -> bool {
                 && !(s[0] == 0x3fff && s[1] < 0x1000)
         }
     }
-}
-
-fn is_metadata(ip: IpAddr) -> bool {
-    METADATA.contains(&embedded(ip))
 }
 
 fn literal(host: Host) -> Option<IpAddr> {
@@ -289,7 +271,13 @@ mod tests {
     #[test]
     fn metadata_is_never_called() {
         let open = guard("https://crm.example.com/", &["0.0.0.0/0", "::/0"]).unwrap();
-        for ip in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::169.254.169.254", "fd00:ec2::254"] {
+        for ip in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "fd00:ec2::254",
+        ] {
             let refused = resolves(&open, "crm.example.com", &[ip]);
             assert!(matches!(refused, Err(AddressError::Metadata { .. })), "{ip}: {refused:?}");
         }

@@ -113,11 +113,31 @@ pub enum AttemptError {
         status: Option<u16>,
         /// How.
         #[source]
-        source: hyper::Error,
+        source: ExchangeError,
     },
     /// There is no access token to send.
     #[error(transparent)]
     Token(Arc<TokenError>),
+}
+
+/// Why an exchange on an open connection came to no end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The connection's own error.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// The peer ended the connection.
+    #[error("the connection was closed before the answer had come to its end")]
+    Closed,
+    /// Something that does not begin as an answer does, or whose head is garbled.
+    #[error("what came back is not an answer of HTTP/1.1")]
+    NoHttp,
+    /// More than anybody has to say.
+    #[error("the answer has more than 64 KiB or 100 lines of headers")]
+    LongHead,
+    /// Its length or its chunks contradict themselves.
+    #[error("the answer does not say clearly where its body ends")]
+    Framing,
 }
 
 fn late(peer: &Peer, phase: Phase, after: Duration, status: Option<u16>) -> String {

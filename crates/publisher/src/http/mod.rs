@@ -12,8 +12,8 @@
 //!   with plain http to an address they are told apart only by a 407.
 //! - **TLS** is 1.2 or higher and always verified ([`Tls`] cannot be made otherwise).
 //! - **Headers** come through typed values, and none that frames a message can be set.
-//! - **Answers** are read up to 64 KiB, then the connection is closed; 8 KiB are kept. Nothing asks for compression, so
-//!   that nothing inflates.
+//! - **Answers** are HTTP/1.1, their heads up to 64 KiB. Bodies are read up to 64 KiB, then the connection is closed; 8 KiB
+//!   are kept. Nothing asks for compression, so that nothing inflates. An answer may come before the request has left.
 //! - **Connections** are HTTP/1.1 with TCP_NODELAY, kept for 8 s when idle, the last used first, as many as requests may be
 //!   in flight. A request that finds its connection closed before any byte of an answer is sent once more, on a new
 //!   one: the receiver sees the same `webhook-id`.
@@ -29,11 +29,11 @@
 
 pub(crate) mod address;
 mod alarm;
+mod answer;
 mod auth;
 mod client;
 mod connect;
 mod connection;
-mod drive;
 mod error;
 mod pool;
 mod proxy;
@@ -47,7 +47,7 @@ mod transport;
 
 pub use address::AddressError;
 pub use client::{Client, ClientConfig, DEFAULT_TIMEOUT, Exchange};
-pub use error::{AttemptError, Peer, SetupError};
+pub use error::{AttemptError, ExchangeError, Peer, SetupError};
 pub use proxy::Proxy;
 pub use request::{FramingHeader, PathError, Request, Response};
 pub use timing::{Phase, Timing};

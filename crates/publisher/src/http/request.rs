@@ -1,13 +1,10 @@
 //! What is sent, and what comes back.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::header::{HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 
 use rowbridge_schema::header::is_framing;
-
-/// Longest text that is kept of an answer's header.
-const MAX_KEPT_HEADER: usize = 1024;
 
 /// A header that frames the message cannot be set: the client writes it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,7 +15,7 @@ pub struct FramingHeader(pub HeaderName);
 #[derive(Debug, Clone)]
 pub struct Request {
     pub(super) path: PathAndQuery,
-    /// Each name once; they become a map when they are sent.
+    /// Each name once.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
 }
@@ -85,23 +82,6 @@ pub struct Response {
     pub body: Bytes,
     /// Whether the body is longer than that.
     pub truncated: bool,
-}
-
-impl Response {
-    pub(super) fn new(status: u16, headers: &HeaderMap, body: Bytes, truncated: bool) -> Self {
-        let text = |name: HeaderName| {
-            let value = String::from_utf8_lossy(headers.get(name)?.as_bytes()).into_owned();
-            Some(value.chars().take(MAX_KEPT_HEADER).collect())
-        };
-        Self {
-            status,
-            retry_after: text(RETRY_AFTER),
-            content_type: text(CONTENT_TYPE),
-            location: text(LOCATION),
-            body,
-            truncated,
-        }
-    }
 }
 
 #[cfg(test)]

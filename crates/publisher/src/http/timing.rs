@@ -109,6 +109,10 @@ impl Stopwatch {
         self.timing.first_byte = after;
     }
 
+    pub(super) fn has_first_byte(&self) -> bool {
+        self.timing.first_byte.is_some()
+    }
+
     pub(super) fn started(&self) -> Instant {
         self.started
     }

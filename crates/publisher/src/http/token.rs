@@ -303,7 +303,14 @@ mod tests {
     use super::*;
 
     fn of(body: &str) -> Option<(HeaderValue, Duration)> {
-        read(&Response::new(200, &http::HeaderMap::new(), body.to_owned().into(), false))
+        read(&Response {
+            status: 200,
+            retry_after: None,
+            content_type: None,
+            location: None,
+            body: body.to_owned().into(),
+            truncated: false,
+        })
     }
 
     #[test]

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, USER_AGENT};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http_body_util::Full;
+use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use http::uri::Authority;
 use rowbridge_schema::EndpointName;
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
@@ -22,7 +20,7 @@ use super::request::{Request, Response};
 use super::timing::{Phase, Stopwatch};
 use super::tls::{Tls, tls_error};
 
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("rowbridge/", env!("CARGO_PKG_VERSION")));
+const AGENT: &str = concat!("rowbridge/", env!("CARGO_PKG_VERSION"));
 
 /// What the client of an endpoint and that of its token server have in common.
 #[derive(Clone)]
@@ -124,15 +122,16 @@ impl Transport {
         watch: &mut Stopwatch,
     ) -> Result<Response, AttemptError> {
         watch.status = None;
+        let write = |head: &mut Vec<u8>| self.write_head(request, authorization, head);
         if let Some(mut connection) = self.pool.take() {
-            match connection.exchange(self.message(request, authorization), keep, watch).await {
+            match connection.exchange(write, &request.body, keep, watch).await {
                 Err(broken) if broken.silent => {}
                 result => return self.done(connection, result),
             }
         }
         // On the heap, since the future of a handshake has many kilobytes, which would be moved with every request.
         let mut connection = Box::pin(self.connect(watch)).await?;
-        let result = connection.exchange(self.message(request, authorization), keep, watch).await;
+        let result = connection.exchange(write, &request.body, keep, watch).await;
         self.done(connection, result)
     }
 
@@ -171,41 +170,39 @@ impl Transport {
         AttemptError::Broken { peer, status, source }
     }
 
-    fn message(&self, request: &Request, authorization: Option<&HeaderValue>) -> http::Request<Full<Bytes>> {
-        let mut message = http::Request::new(Full::new(request.body.clone()));
-        *message.method_mut() = http::Method::POST;
-        *message.uri_mut() = self.target(&request.path);
-        *message.headers_mut() = self.headers(request, authorization);
-        message
-    }
-
-    fn headers(&self, request: &Request, authorization: Option<&HeaderValue>) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 4);
-        headers.insert(HOST, self.host_header.clone());
-        headers.insert(USER_AGENT, AGENT);
+    /// The request line and the headers. To a proxy that is no tunnel, the whole URL is said.
+    fn write_head(&self, request: &Request, authorization: Option<&HeaderValue>, head: &mut Vec<u8>) {
+        let mut write = |parts: &[&[u8]]| parts.iter().for_each(|part| head.extend_from_slice(part));
+        write(&[b"POST "]);
+        if self.proxy.is_some() && self.tls.is_none() {
+            write(&[b"http://", self.authority.as_str().as_bytes()]);
+        }
+        write(&[
+            request.path.as_str().as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+            self.host_header.as_bytes(),
+            b"\r\n",
+        ]);
+        let mut named = false;
         for (name, value) in &request.headers {
-            headers.insert(name, value.clone());
+            named |= *name == USER_AGENT;
+            // That of the configuration goes before one of the event.
+            if authorization.is_none() || *name != AUTHORIZATION {
+                write(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            }
+        }
+        if !named {
+            write(&[b"user-agent: ", AGENT.as_bytes(), b"\r\n"]);
         }
         if let Some(value) = authorization {
-            headers.insert(AUTHORIZATION, value.clone());
+            write(&[b"authorization: ", value.as_bytes(), b"\r\n"]);
         }
         if let (Some(through), None) = (&self.proxy, &self.tls)
             && let Some(value) = &through.proxy.authorization
         {
-            headers.insert(PROXY_AUTHORIZATION, value.clone());
+            write(&[b"proxy-authorization: ", value.as_bytes(), b"\r\n"]);
         }
-        headers
-    }
-
-    /// The path; for a proxy that is no tunnel, the whole URL.
-    fn target(&self, path: &PathAndQuery) -> Uri {
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = Some(path.clone());
-        if self.proxy.is_some() && self.tls.is_none() {
-            parts.scheme = Some(Scheme::HTTP);
-            parts.authority = Some(self.authority.clone());
-        }
-        Uri::from_parts(parts).expect("a path alone, or scheme, authority and path, are a URI")
+        write(&[b"content-length: ", request.body.len().to_string().as_bytes(), b"\r\n\r\n"]);
     }
 
     pub(super) async fn connect(&self, watch: &mut Stopwatch) -> Result<Box<Connection>, AttemptError> {
@@ -223,9 +220,7 @@ impl Transport {
             stream = self.secure(session, stream, &self.peer, Phase::Tls).await?;
         }
         watch.leave();
-        Connection::open(stream)
-            .await
-            .map_err(|source| self.broken(Broken { source, status: None, silent: true }))
+        Ok(Connection::new(stream))
     }
 
     /// A way through the proxy; counts as connecting, all of it.

@@ -2,7 +2,7 @@
 //!
 //! A receiver that is not Rowbridge does not say where it stands, so the lane remembers it: a small file per endpoint in
 //! `state_dir/cursors`. What was settled is written before the next request goes out, without fsync, so that it survives a
-//! killed process; [`Cursor::syncer`] makes it durable once a second. After a kill at most what was in flight is sent
+//! killed process; [`Cursor::sync`] makes it durable once a second. After a kill at most what was in flight is sent
 //! again.
 //!
 //! ```text
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rowbridge_schema::{Offset, Position};
+use tokio::sync::Semaphore;
 
 const MAGIC: &[u8; 8] = b"RWBCUR01";
 const POSITION_BYTES: usize = 24;
@@ -31,6 +32,9 @@ const EVENT_BYTES: usize = POSITION_BYTES + 1;
 /// A file that grew beyond this is written anew, with what still counts. That waits for the disk, so it is seldom: once in
 /// a hundred thousand events.
 const COMPACT_ABOVE: u64 = 4 << 20;
+/// Lanes whose files are made durable at once. With a thread for each, a hundred lanes would have a hundred threads, and
+/// the disk takes them one after another anyway.
+static SYNCING: Semaphore = Semaphore::const_new(2);
 /// No record is longer: a batch has a bounded number of events.
 const MAX_RECORD: usize = 16 << 20;
 
@@ -183,9 +187,14 @@ impl Cursor {
         Ok(())
     }
 
-    /// The file, to be synced elsewhere than in the lane.
-    pub(crate) fn syncer(&self) -> Arc<File> {
-        Arc::clone(&self.file)
+    /// Makes what was written durable, elsewhere than in the lane.
+    pub(crate) fn sync(&self) -> impl Future<Output = ()> + Send + 'static {
+        let file = Arc::clone(&self.file);
+        async move {
+            let _turn = SYNCING.acquire().await;
+            // The next second's tries again.
+            let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
+        }
     }
 
     fn note(&mut self, kind: u8, payload: &[u8]) {

@@ -130,6 +130,7 @@ impl<J: Journal> Worker<J> {
             path: None,
             headers: letter.headers,
             fault: None,
+            ready: None,
         };
         let outgoing = outgoing.rendered(&self.place.config);
         let ended = self.place.sender.send(outgoing).await;

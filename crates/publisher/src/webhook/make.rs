@@ -5,7 +5,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rowbridge_schema::config::{CloudEventsMode, EventFormat, Order, Templated, WebhookConfig};
 use rowbridge_schema::event::debezium::{self, ColumnShape, Options};
 use rowbridge_schema::event::outbox::{OutboxConfig, OutboxError};
@@ -243,7 +242,8 @@ impl Maker {
                 committed_at: change.committed_at,
                 barrier: moved || op == EventOp::Truncate,
                 headers,
-                body: Bytes::from(body),
+                // Without the room that was left for a longer one.
+                body: body.into_boxed_slice().into(),
                 event: kept.clone(),
                 alone,
             });

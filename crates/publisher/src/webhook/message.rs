@@ -4,7 +4,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use rowbridge_schema::config::Order;
 use rowbridge_schema::event::outbox::{Outbox, OutboxError};
 use rowbridge_schema::event::{Event, EventOp, Message};
@@ -132,7 +131,8 @@ impl Maker {
                 committed_at: change.committed_at,
                 barrier: false,
                 headers,
-                body: Bytes::from(body),
+                // Without the room that was left for a longer one.
+                body: body.into_boxed_slice().into(),
                 event: kept.clone(),
                 alone,
             });

@@ -89,6 +89,10 @@ pub struct WebhookLane<J: Journal> {
     more: bool,
     /// Requests of an earlier life that are made again first, exactly as they were.
     again: VecDeque<Vec<EventKey>>,
+    /// What will most likely go out next, made ready while others are under way.
+    prepared: Option<Outgoing>,
+    /// Delivered and settled, but not yet in metrics and attempt log: the next request goes out first.
+    told: Vec<Ended>,
     /// Under way.
     flight: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Failed, and when they are made again.
@@ -142,6 +146,8 @@ impl<J: Journal> WebhookLane<J> {
             window,
             reading: None,
             more: false,
+            prepared: None,
+            told: Vec::new(),
             flight: FuturesUnordered::new(),
             retries: BTreeMap::new(),
             number: 0,
@@ -165,8 +171,14 @@ impl<J: Journal> WebhookLane<J> {
     pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
         let mut timer = Timer::new();
         loop {
-            // What is there goes out before anything is made ready for later.
+            // What is there goes out before anything is written down or made ready for later: the answers are waited for
+            // meanwhile.
             self.send_what_may();
+            if self.collect() {
+                self.send_what_may();
+            }
+            self.account();
+            self.prepare();
             if self.is_to_read() {
                 self.fill();
                 self.send_what_may();
@@ -189,11 +201,20 @@ impl<J: Journal> WebhookLane<J> {
                 () = more_events(reading.as_mut(), *more), if may_read => {}
             }
             // Whatever else has come back meanwhile.
-            while let Some(Some(done)) = self.flight.next().now_or_never() {
-                self.done(done);
-            }
+            self.collect();
         }
         self.stop().await;
+    }
+
+    /// Takes what has come back; whether anything has. A request that was just made leaves with it, since it does nothing
+    /// before it is asked for the first time.
+    fn collect(&mut self) -> bool {
+        let mut any = false;
+        while let Some(Some(done)) = self.flight.next().now_or_never() {
+            self.done(done);
+            any = true;
+        }
+        any
     }
 
     fn done(&mut self, done: Done) {
@@ -216,10 +237,10 @@ impl<J: Journal> WebhookLane<J> {
                 }
             }
         }
+        self.account();
         match self.cursor.flush() {
             Ok(()) => {
-                let file = self.cursor.syncer();
-                let _ = tokio::task::spawn_blocking(move || file.sync_data()).await;
+                self.cursor.sync().await;
             }
             Err(error) => {
                 tracing::warn!(endpoint = %self.config.endpoint.name, %error, "the cursor is behind; what it misses is sent again")
@@ -371,7 +392,27 @@ impl<J: Journal> WebhookLane<J> {
 
     fn outgoing(&mut self, parcel: window::Parcel) -> Outgoing {
         self.number += 1;
-        Outgoing::new(self.number, parcel, &self.config)
+        match self.prepared.take_if(|prepared| prepared.is_of(&parcel)) {
+            Some(prepared) => Outgoing { number: self.number, ..prepared },
+            None => Outgoing::new(self.number, parcel, &self.config),
+        }
+    }
+
+    /// Renders and signs what will most likely go out next, while there is nothing to do but to wait for an answer. What
+    /// goes out, and when, does not depend on it.
+    fn prepare(&mut self) {
+        if self.flight.is_empty() || self.config.batched() {
+            return;
+        }
+        let Some(item) = self.window.next() else { return };
+        let known = self.prepared.as_ref().and_then(|prepared| prepared.parcel.items.first());
+        if known.is_some_and(|known| Arc::ptr_eq(&known.id, &item.id)) {
+            return;
+        }
+        let parcel = window::Parcel { items: vec![item.clone()] };
+        let mut outgoing = Outgoing::new(0, parcel, &self.config);
+        self.sender.make_ready(&mut outgoing);
+        self.prepared = Some(outgoing);
     }
 
     fn send(&mut self, mut outgoing: Outgoing, now: Instant) {
@@ -447,8 +488,7 @@ impl<J: Journal> WebhookLane<J> {
                 if let Some(mark) = self.cursor.mark() {
                     self.journal.release(&self.config.endpoint.name, mark);
                 }
-                let file = self.cursor.syncer();
-                tokio::task::spawn_blocking(move || file.sync_data());
+                tokio::spawn(self.cursor.sync());
             }
         }
     }

@@ -87,11 +87,14 @@ impl<J: Journal> WebhookLane<J> {
                 Change::Closed => self.breaker_closed(),
             }
         }
+        if verdict != Verdict::Done {
+            // The log has attempts in the order in which they ended.
+            self.account();
+        }
         match verdict {
             Verdict::Done => {
-                self.metrics.attempt("delivered", seconds);
-                self.record(&ended, Outcome::Delivered, None);
-                self.delivered(ended.outgoing);
+                self.delivered(&ended.outgoing);
+                self.told.push(ended);
             }
             Verdict::Retry { error, class, after } => {
                 let policy = &self.config.webhook().policy;
@@ -127,23 +130,36 @@ impl<J: Journal> WebhookLane<J> {
         }
     }
 
-    fn delivered(&mut self, outgoing: Outgoing) {
-        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-        for item in &outgoing.parcel.items {
-            let age = (micros as i64).saturating_sub(item.committed_at).max(0);
-            self.metrics.latency.observe(age as f64 / 1e6);
+    /// Writes down in metrics and attempt log what was delivered.
+    pub(super) fn account(&mut self) {
+        if self.told.is_empty() {
+            return;
         }
-        let events = outgoing.parcel.items.len() as u64;
-        self.metrics.deliveries.inc();
-        self.metrics.changes.inc_by(events);
+        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let (mut deliveries, mut changes) = (0, 0);
+        for ended in std::mem::take(&mut self.told) {
+            for item in &ended.outgoing.parcel.items {
+                let age = (micros as i64).saturating_sub(item.committed_at).max(0);
+                self.metrics.latency.observe(age as f64 / 1e6);
+            }
+            self.metrics.delivered(ended.timing.total.as_secs_f64());
+            self.record(&ended, Outcome::Delivered, None);
+            deliveries += 1;
+            changes += ended.outgoing.parcel.items.len() as u64;
+        }
+        self.metrics.deliveries.inc_by(deliveries);
+        self.metrics.changes.inc_by(changes);
         self.status.send_modify(|status| {
-            status.deliveries += 1;
-            status.changes += events;
+            status.deliveries += deliveries;
+            status.changes += changes;
         });
+    }
+
+    fn delivered(&mut self, outgoing: &Outgoing) {
         if self.halted == Some(outgoing.number) {
             self.halted = None;
         }
-        self.settle(&outgoing);
+        self.settle(outgoing);
         if self.halted.is_none() && !self.breaker.is_open() && self.retries.is_empty() {
             self.recovered();
         }

@@ -10,9 +10,9 @@ use rowbridge_schema::signature::batch_id;
 
 use super::sender::{Failure, Refused};
 use super::settings::WebhookLaneConfig;
-use super::window::Parcel;
+use super::window::{Item, Parcel};
 use crate::deliveries::{Attempt, NewLetter, Origin, Outcome, Timings};
-use crate::http::{Response, Timing};
+use crate::http::{Request, Response, Timing};
 
 /// Events on their way.
 #[derive(Debug)]
@@ -37,6 +37,16 @@ pub(crate) struct Outgoing {
     pub(crate) headers: Vec<(String, String)>,
     /// Why it cannot be sent whatever the receiver says.
     pub(crate) fault: Option<Refused>,
+    /// Its first attempt, made ready.
+    pub(crate) ready: Option<Box<Ready>>,
+}
+
+/// A signed request.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// Its timestamp: seconds since 1970.
+    pub(crate) seconds: u64,
+    pub(crate) request: Request,
 }
 
 /// A request that has ended.
@@ -104,6 +114,7 @@ impl Outgoing {
             path: None,
             headers,
             fault: None,
+            ready: None,
         };
         outgoing.rendered(config)
     }
@@ -133,6 +144,12 @@ impl Outgoing {
             }
         }
         self
+    }
+
+    /// Whether it is made of just these events.
+    pub(crate) fn is_of(&self, parcel: &Parcel) -> bool {
+        let same = |(one, other): (&Item, &Item)| Arc::ptr_eq(&one.id, &other.id);
+        self.parcel.items.len() == parcel.items.len() && self.parcel.items.iter().zip(&parcel.items).all(same)
     }
 
     /// Commit time of its oldest event in microseconds since 1970.

@@ -13,11 +13,11 @@ use crate::journal::{Block, JournalError, JournalReader};
 
 /// Blocks looked at in one go, so that a lane that passes over gigabytes still hears a stop, ...
 const LOOK: usize = 256;
-/// ... and changes, so that answers that have come meanwhile do not wait for long.
-const LOOK_CHANGES: usize = 256;
+/// ... and changes: about as many as become events while one answer is waited for, so that no answer waits for them.
+const LOOK_CHANGES: usize = 8;
 /// Rows of a run that are read together, and the bytes at which it is enough. What of them does not fit into the window is
 /// read again with the next.
-const PART_ROWS: usize = 64;
+const PART_ROWS: usize = LOOK_CHANGES;
 const PART_BYTES: usize = 16 << 10;
 
 /// Why nothing more can be read.

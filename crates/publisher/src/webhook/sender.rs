@@ -8,7 +8,7 @@ use rowbridge_schema::event::template::RenderError;
 use rowbridge_schema::signature::{HEADER_ID, HEADER_TIMESTAMP, Signer};
 use rowbridge_schema::{Class, Classified};
 
-use super::outgoing::{Ended, Outgoing, content_type};
+use super::outgoing::{Ended, Outgoing, Ready, content_type};
 use super::settings::{WebhookLaneConfig, WebhookSetupError};
 use crate::deliveries::Origin;
 use crate::http::{
@@ -117,7 +117,12 @@ impl Sender {
     pub(crate) async fn send(&self, mut outgoing: Outgoing) -> Ended {
         let began = SystemTime::now();
         outgoing.first_at.get_or_insert(began);
-        let Exchange { result, timing, .. } = match self.request(&outgoing, began) {
+        let ready = outgoing.ready.take().filter(|ready| ready.seconds == seconds(began));
+        let request = match ready {
+            Some(ready) => Ok(ready.request),
+            None => self.request(&outgoing, seconds(began)),
+        };
+        let Exchange { result, timing, .. } = match request {
             Ok(request) => self.client.send(&request).await,
             Err(refused) => {
                 let result = Err(Failure::Refused(refused));
@@ -127,7 +132,15 @@ impl Sender {
         Ended { outgoing, began, timing, result: result.map_err(Failure::Attempt) }
     }
 
-    fn request(&self, outgoing: &Outgoing, at: SystemTime) -> Result<Request, Refused> {
+    /// Signs the first attempt ahead of time. One that does not leave within the second is signed anew.
+    pub(crate) fn make_ready(&self, outgoing: &mut Outgoing) {
+        let seconds = seconds(SystemTime::now());
+        // What cannot be sent is told when it is.
+        let request = self.request(outgoing, seconds).ok();
+        outgoing.ready = request.map(|request| Box::new(Ready { seconds, request }));
+    }
+
+    fn request(&self, outgoing: &Outgoing, seconds: u64) -> Result<Request, Refused> {
         if let Some(fault) = &outgoing.fault {
             return Err(fault.clone());
         }
@@ -149,7 +162,6 @@ impl Sender {
         if outgoing.origin == Origin::Replay {
             request.set(REPLAY, HeaderValue::from_static("true"))?;
         }
-        let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut set = |name: &'static str, value: &str| {
             let value = HeaderValue::from_str(value).map_err(|_| Refused::Header)?;
             request.set(HeaderName::from_static(name), value).map_err(Refused::from)
@@ -168,6 +180,11 @@ impl Sender {
         }
         Ok(request)
     }
+}
+
+/// A signature's timestamp.
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// What the client of an endpoint is made of.

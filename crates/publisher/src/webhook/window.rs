@@ -18,6 +18,9 @@ use super::cursor::EventKey;
 /// not hold the others, and no more than a few MiB.
 const MAX_SLOTS: usize = 100_000;
 
+/// What the allocator and the counters of shared texts add to an event.
+const OVERHEAD: usize = 128;
+
 /// One event as it is sent, the same in every attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -44,6 +47,13 @@ pub(crate) struct Item {
     pub(crate) alone: bool,
 }
 
+impl Item {
+    /// Bytes in memory, about: those of an event without templates.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + size_of::<Slot>() + self.id.len() + self.body.len() + OVERHEAD
+    }
+}
+
 /// Events that leave in one request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Parcel {
@@ -57,6 +67,10 @@ impl Parcel {
 
     pub(crate) fn bytes(&self) -> usize {
         self.items.iter().map(|item| item.body.len()).sum()
+    }
+
+    fn weight(&self) -> usize {
+        self.items.iter().map(Item::weight).sum()
     }
 }
 
@@ -138,12 +152,22 @@ impl Window {
         !self.ready.is_empty()
     }
 
+    /// What will most likely go out next, whether or not it may already.
+    pub(crate) fn next(&self) -> Option<&Item> {
+        let queue = match self.ready.front() {
+            Some(lane) => self.queues.get(lane),
+            // With one key only it is plain whose turn is next.
+            None => self.queues.values().next().filter(|_| self.queues.len() == 1),
+        };
+        queue?.front()
+    }
+
     /// Takes an event in; each lies behind the one before.
     pub(crate) fn push(&mut self, item: Item) {
         debug_assert!(self.slots.back().is_none_or(|slot| slot.key < item.key), "events come in order");
         self.slots.push_back(Slot { key: item.key, settled: false });
         self.waiting += 1;
-        self.waiting_bytes += item.body.len();
+        self.waiting_bytes += item.weight();
         let queue = self.queues.entry(item.lane).or_default();
         if queue.is_empty() && !self.busy.contains_key(&item.lane) {
             self.ready.push_back(item.lane);
@@ -208,9 +232,9 @@ impl Window {
         }
         parcel.items.sort_by_key(|item| item.key);
         self.waiting -= parcel.items.len();
-        self.waiting_bytes -= parcel.bytes();
+        self.waiting_bytes -= parcel.weight();
         self.out += parcel.items.len();
-        self.out_bytes += parcel.bytes();
+        self.out_bytes += parcel.weight();
         Some(std::mem::take(parcel))
     }
 
@@ -218,9 +242,12 @@ impl Window {
     /// settled now, if it moved.
     pub(crate) fn settle(&mut self, parcel: &Parcel) -> Option<Position> {
         self.out -= parcel.items.len();
-        self.out_bytes -= parcel.bytes();
+        self.out_bytes -= parcel.weight();
         for item in &parcel.items {
-            if let Ok(at) = self.slots.binary_search_by_key(&item.key, |slot| slot.key) {
+            // In order it is the first one.
+            let first = self.slots.front().is_some_and(|slot| slot.key == item.key).then_some(0);
+            let at = first.or_else(|| self.slots.binary_search_by_key(&item.key, |slot| slot.key).ok());
+            if let Some(at) = at {
                 self.slots[at].settled = true;
             }
             // Once for each key: the request held it as a whole.
@@ -292,6 +319,25 @@ mod tests {
         let last = window.take(ONE).unwrap();
         assert_eq!((places(&last), window.settle(&last).map(|mark| mark.offset.at)), (vec![3], Some(5)));
         assert!(window.is_empty() && window.take(ONE).is_none());
+    }
+
+    #[test]
+    fn what_comes_next_is_known_before_it_may_go_out() {
+        let next = |window: &Window| window.next().map(|item| item.key.position.offset.at);
+        let mut window = Window::new(1 << 20, 1000);
+        assert_eq!(next(&window), None);
+        [(1, 0), (2, 0)].into_iter().for_each(|(at, lane)| window.push(item(at, lane)));
+        assert_eq!(next(&window), Some(1));
+        let first = window.take(ONE).unwrap();
+        assert_eq!((next(&window), window.has_ready()), (Some(2), false));
+        [(3, 7), (4, 7)].into_iter().for_each(|(at, lane)| window.push(item(at, lane)));
+        assert_eq!(next(&window), Some(3), "of the two only this one may go out");
+        let other = window.take(ONE).unwrap();
+        assert_eq!(next(&window), None, "2 and 4 wait for one that is under way each");
+        window.settle(&other);
+        assert_eq!(next(&window), Some(4));
+        window.settle(&first);
+        assert_eq!(next(&window), Some(4), "2 has come later");
     }
 
     #[test]

@@ -178,7 +178,7 @@ const USAGE: &str = "usage: rowbridge-bench bulk|oltp [--kind postgres|mariadb] 
        rowbridge-bench catchup [--pairs N] [--rows N]
        rowbridge-bench rates [--rows N]
        rowbridge-bench snapshot|sqlite [--pairs N] [--rows N] [--rate N] [--seconds N]
-       rowbridge-bench webhooks [--pairs N] [--events N]";
+       rowbridge-bench webhooks [--pairs N] [--events N] [--only strict|key|none|endpoints]";
 
 fn usage() -> ! {
     eprintln!("{USAGE}");
@@ -263,7 +263,14 @@ async fn measure(workload: &str) {
             let (rate, seconds) = (argument("--rate", 200) as u32, argument("--seconds", 10) as u32);
             sqlite::sqlite(pairs, argument("--rows", 50_000), rate, seconds).await;
         }
-        "webhooks" => webhooks::webhooks(pairs, argument("--events", 100_000) as usize).await,
+        "webhooks" => {
+            webhooks::webhooks(
+                pairs,
+                argument("--events", 100_000) as usize,
+                text_argument("--only").as_deref(),
+            )
+            .await;
+        }
         _ => usage(),
     }
 }

@@ -216,3 +216,105 @@ async fn what_is_not_http_is_an_error() {
         assert!(matches!(error, AttemptError::Broken { .. }), "{garbage:?}: {error:?}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_refused_before_it_is_read_has_an_answer() {
+    // More than sockets hold: the server answers while it is still being sent, and reads none of it.
+    let body = "x".repeat(32 << 20);
+    let address = listen(|mut stream, _| async move {
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig").await.unwrap();
+        let mut byte = [0];
+        while stream.read(&mut byte).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    })
+    .await;
+    let client = client(address);
+    let answer = client.send(&Request::new("/", body).unwrap()).await.result.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (413, &b"big"[..]));
+    assert_eq!(client.idle(), 0, "half a request is on it");
+}
+
+#[tokio::test]
+async fn a_long_body_arrives_whole_and_an_empty_one_too() {
+    let address = listen_http(|_, arrived| {
+        let sum: usize = arrived.body.iter().map(|byte| usize::from(*byte)).sum();
+        let text = format!("{} {sum}", arrived.body.len());
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{text}", text.len())
+    })
+    .await;
+    let client = client(address);
+    for (body, told) in [("\u{7}".repeat(5 << 20), "5242880 36700160"), (String::new(), "0 0")] {
+        let exchange = client.send(&Request::new("/", body).unwrap()).await;
+        assert_eq!(exchange.result.unwrap().body, told.as_bytes());
+    }
+    assert_eq!(client.idle(), 1);
+}
+
+#[tokio::test]
+async fn interim_answers_are_passed_over_and_chunks_keep_the_connection() {
+    let address = listen_http(|connection, _| {
+        assert_eq!(connection, 0);
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nretry-after: 5\r\n\r\n\
+         HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nt: u\r\n\r\n"
+            .into()
+    })
+    .await;
+    let client = client(address);
+    for used in [false, true] {
+        let exchange = client.send(&request("x")).await;
+        assert_eq!(exchange.reused, used);
+        let answer = exchange.result.unwrap();
+        assert_eq!((answer.status, &answer.body[..], answer.retry_after), (200, &b"abcde"[..], None));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_more_came_than_was_asked_for_is_not_used_again() {
+    let extra = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    for answer in [
+        format!("{extra}{extra}"),
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 101 Switching\r\nupgrade: x\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(),
+    ] {
+        let sent = answer.clone();
+        let address = listen_http(move |_, _| sent.clone()).await;
+        let client = client(address);
+        assert!(client.send(&request("x")).await.result.is_ok(), "{answer:?}");
+        assert_eq!(client.idle(), 0, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_may_end_with_the_connection() {
+    let address = listen(|mut stream, _| async move {
+        read_request(&mut stream).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it").await.unwrap();
+    })
+    .await;
+    let answer = client(address).send(&request("x")).await.result.unwrap();
+    assert_eq!(&answer.body[..], b"all of it");
+}
+
+#[tokio::test]
+async fn headers_of_the_endpoint_go_before_those_of_an_event() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let address = listen_http(move |_, arrived| {
+        log.lock().unwrap().push(arrived.head.clone());
+        OK.into()
+    })
+    .await;
+    let auth = Auth::Bearer(rowbridge_schema::Secret::new("mine"));
+    let client = Client::new(ClientConfig { auth, ..to(address) }).unwrap();
+    let mut request = request("x");
+    for (name, value) in [("authorization", "Bearer other"), ("user-agent", "shop/1")] {
+        request.set(HeaderName::from_static(name), HeaderValue::from_static(value)).unwrap();
+    }
+    client.send(&request).await.result.unwrap();
+    let heads = seen.lock().unwrap();
+    let named = |name: &str| -> Vec<_> { heads[0].lines().filter(|line| line.starts_with(name)).collect() };
+    assert_eq!(named("authorization"), ["authorization: Bearer mine"]);
+    assert_eq!(named("user-agent"), ["user-agent: shop/1"]);
+}

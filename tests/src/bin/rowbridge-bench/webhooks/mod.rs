@@ -157,8 +157,8 @@ fn print(what: &str, run: &Run) {
     );
 }
 
-/// All of it.
-pub(super) async fn webhooks(pairs: i64, events: usize) {
+/// All of it, or one of `strict`, `key`, `none` and `endpoints` only.
+pub(super) async fn webhooks(pairs: i64, events: usize, only: Option<&str>) {
     let backlog = Backlog::prepare(events, 1).await;
     let wide = format!("concurrency = {CONCURRENCY}");
     let ways = [
@@ -166,7 +166,8 @@ pub(super) async fn webhooks(pairs: i64, events: usize) {
         ("in order of each key, 8 at once", "key", format!("order = \"key\"\n{wide}"), CONCURRENCY),
         ("in any order, 8 at once", "none", format!("order = \"none\"\n{wide}"), CONCURRENCY),
     ];
-    for (what, order, lines, connections) in ways {
+    let wanted = |way: &str| only.is_none_or(|only| only == way);
+    for (what, order, lines, connections) in ways.into_iter().filter(|(_, order, ..)| wanted(order)) {
         println!("webhooks, {what}: {events} events");
         let mut ratios = Vec::new();
         for _ in 0..pairs {
@@ -178,6 +179,9 @@ pub(super) async fn webhooks(pairs: i64, events: usize) {
             ratios.push(ours.seen.per_second / hand.per_second);
         }
         println!("webhooks, {what}: median of Rowbridge / by hand over {pairs} pairs: {:.2}", median(ratios));
+    }
+    if !wanted("endpoints") {
+        return;
     }
     let deliveries = 2 * events;
     println!("webhooks, {deliveries} deliveries of one stream:");
