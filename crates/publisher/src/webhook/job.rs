@@ -89,6 +89,9 @@ impl<J: Journal> Worker<J> {
     /// Sends a letter as it was, signed anew; what a template makes of its events is made again.
     async fn send_letter(&self, letter: Letter) -> Settled {
         let letter = letter.letter;
+        if let Some(source) = letter.source.as_deref().filter(|source| Maker::is_change(source)) {
+            return self.send_again(source).await;
+        }
         let events: Vec<OwnedEvent> = match letter.source.as_deref().map(serde_json::from_str).transpose() {
             Ok(events) => events.unwrap_or_default(),
             Err(error) => {
@@ -113,6 +116,7 @@ impl<J: Journal> Worker<J> {
             body: Bytes::new(),
             event: event.map(Arc::new),
             alone: false,
+            fault: None,
         };
         let items = match events.is_empty() {
             true => vec![item(None)],
@@ -132,6 +136,40 @@ impl<J: Journal> Worker<J> {
             fault: None,
         };
         let outgoing = outgoing.rendered(&self.place.config);
+        self.send_once(outgoing).await
+    }
+
+    /// Makes the events of a change anew, of which an expression had failed, and sends them.
+    async fn send_again(&self, source: &str) -> Settled {
+        let config = &self.place.config;
+        let items = match Maker::new(config.common()).again(source) {
+            Ok(items) => items,
+            Err(error) => {
+                let reason = super::outcome::chain(&error);
+                return Settled::Dead {
+                    class: Some("expression".to_owned()),
+                    reason,
+                    status: None,
+                    attempts: 1,
+                };
+            }
+        };
+        if items.is_empty() {
+            tracing::info!(endpoint = %config.endpoint.name, "the endpoint does not take the event of a dead letter any more");
+        }
+        for item in items {
+            let mut outgoing = Outgoing::new(0, Parcel { items: vec![item] }, config);
+            outgoing.attempts = 1;
+            outgoing.origin = Origin::Retry;
+            let settled = self.send_once(outgoing).await;
+            if settled != Settled::Delivered {
+                return settled;
+            }
+        }
+        Settled::Delivered
+    }
+
+    async fn send_once(&self, outgoing: Outgoing) -> Settled {
         let ended = self.place.sender.send(outgoing).await;
         match self.judged(&ended) {
             Ok(()) => Settled::Delivered,
@@ -300,9 +338,12 @@ impl<J: Journal> Worker<J> {
         let mut window = Window::new(1, 1);
         for _ in 0..SAMPLE_LOOKS {
             let more = reading.fill(&mut window, |_| false).ok()?;
-            let taken = window.take(ParcelLimits { events: 1, bytes: usize::MAX });
-            if let Some(item) = taken.and_then(|parcel| parcel.items.into_iter().next()) {
-                return Some(item);
+            if let Some(parcel) = window.take(ParcelLimits { events: 1, bytes: usize::MAX }) {
+                match parcel.items.first() {
+                    Some(item) if item.fault.is_none() => return Some(item.clone()),
+                    _ => window.settle(&parcel),
+                };
+                continue;
             }
             if !more {
                 return None;

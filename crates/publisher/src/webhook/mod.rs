@@ -20,6 +20,7 @@ mod reading;
 mod retry;
 mod sender;
 mod settings;
+mod unmade;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -92,6 +92,8 @@ impl Outgoing {
             [item] => item.headers.clone(),
             _ => Vec::new(),
         };
+        let unmade = parcel.items.iter().find_map(|item| item.fault.as_deref());
+        let fault = unmade.map(|unmade| Refused::Row(unmade.error.clone()));
         let outgoing = Self {
             number,
             parcel,
@@ -103,7 +105,7 @@ impl Outgoing {
             content_type: None,
             path: None,
             headers,
-            fault: None,
+            fault,
         };
         outgoing.rendered(config)
     }
@@ -165,6 +167,7 @@ impl Outgoing {
         };
         let events: Vec<&OwnedEvent> =
             self.parcel.items.iter().filter_map(|item| item.event.as_deref()).collect();
+        let unmade = first.fault.as_deref().map(|unmade| unmade.change.clone());
         Some(NewLetter {
             endpoint: config.endpoint.name.clone(),
             webhook_id: self.id.to_string(),
@@ -177,7 +180,7 @@ impl Outgoing {
             content_type: content_type(format).to_owned(),
             headers: if single { first.headers.clone() } else { Vec::new() },
             body: body.to_vec(),
-            source: (!events.is_empty()).then(|| serde_json::json!(events).to_string()),
+            source: unmade.or_else(|| (!events.is_empty()).then(|| serde_json::json!(events).to_string())),
             class: Some(class.to_owned()),
             reason: reason.to_owned(),
             status,

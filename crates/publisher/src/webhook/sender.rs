@@ -10,6 +10,7 @@ use rowbridge_schema::{Class, Classified};
 
 use super::outgoing::{Ended, Outgoing, content_type};
 use super::settings::{WebhookLaneConfig, WebhookSetupError};
+use super::unmade::RowError;
 use crate::deliveries::Origin;
 use crate::http::{
     AttemptError, Client, ClientConfig, Exchange, FramingHeader, PathError, Proxy, Request, Timing, Tls,
@@ -21,6 +22,8 @@ const REPLAY: HeaderName = HeaderName::from_static("rowbridge-replay");
 /// What of a row cannot be part of a request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refused {
+    #[error(transparent)]
+    Row(RowError),
     #[error("endpoint.{templated} cannot be rendered")]
     Template { templated: Templated, source: RenderError },
     #[error(
@@ -49,6 +52,7 @@ impl Failure {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Attempt(error) => error.label(),
+            Self::Refused(Refused::Row(_)) => "expression",
             Self::Refused(Refused::Template { .. } | Refused::NoSample) => "template",
             Self::Refused(_) => "request",
         }
@@ -66,6 +70,7 @@ impl Classified for Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Attempt(error) => error.hint(),
+            Self::Refused(Refused::Row(error)) => error.hint(),
             Self::Refused(Refused::Template { source, .. }) => source.hint(),
             Self::Refused(_) => None,
         }
