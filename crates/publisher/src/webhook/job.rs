@@ -9,13 +9,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use rowbridge_schema::config::{Rate, Start};
 use rowbridge_schema::event::{EventOp, OwnedEvent};
-use rowbridge_schema::wire::{Op, Run};
-use rowbridge_schema::{Cell, Column, Dialect, Position, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Position, TableName, TablePatterns};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cursor::EventKey;
 use super::desk::Place;
-use super::make::{Change, Maker};
+use super::make::Maker;
 use super::outcome::{Verdict, judge};
 use super::outgoing::{Ended, Outgoing};
 use super::rate::Bucket;
@@ -26,7 +25,7 @@ use super::window::{Item, Parcel, ParcelLimits, Window};
 use crate::deliveries::{
     Job, JobEnd, JobSpec, Letter, Origin, Outcome, Recorder, Replay as ReplaySpec, Settled, StoreError,
 };
-use crate::journal::{Journal, JournalError, TableRef};
+use crate::journal::{Journal, JournalError};
 
 /// Letters in hand at a time.
 const CLAIM: u32 = 16;
@@ -301,7 +300,7 @@ impl<J: Journal> Worker<J> {
             false => None,
         };
         let missing = sample.is_none() && config.webhook().request.has_templates();
-        let mut item = sample.unwrap_or_else(|| self.sample());
+        let mut item = sample.unwrap_or_else(|| super::sample::sample(config));
         item.id = format!("{}:test-{}", config.stream, job.id).into();
         let mut outgoing = Outgoing::new(0, Parcel { items: vec![item] }, config);
         if missing {
@@ -350,37 +349,6 @@ impl<J: Journal> Worker<J> {
             }
         }
         None
-    }
-
-    /// An event of a table that there is not.
-    fn sample(&self) -> Item {
-        let column = |name: &str, kind: &str| Column { not_null: true, ..Column::new(name, kind) };
-        let def = TableDef {
-            dialect: Dialect::Postgres,
-            name: TableName::new("rowbridge", "test"),
-            columns: vec![column("id", "bigint"), column("note", "text")],
-            key: vec![0],
-            types: Vec::new(),
-            options: Vec::new(),
-        };
-        let table = TableRef::new(&def);
-        let run = Run {
-            table: table.id,
-            number: 1,
-            op: Op::Insert,
-            old: Vec::new(),
-            new: vec![0, 1],
-            maybe_missing: false,
-            cells: vec![Cell::text("1").into_owned(), Cell::text("a test event of Rowbridge").into_owned()],
-        };
-        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-        let change = Change { run: &run, index: 0, position: Position::ZERO, committed_at: micros as i64 };
-        let mut maker = Maker::for_test(self.place.config.common());
-        let mut items = Vec::new();
-        if let Ok(shape) = maker.shape(&table) {
-            let _ = maker.items(&shape, change, false, &mut items);
-        }
-        items.pop().expect("an insert of a plain table is one event in every format")
     }
 
     /// Records how an attempt ended.

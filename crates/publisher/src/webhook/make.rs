@@ -113,15 +113,6 @@ impl Maker {
         Self { common, shapes: HashMap::new() }
     }
 
-    /// One that lets an event pass which no operator has asked for.
-    pub(crate) fn for_test(mut common: Common) -> Self {
-        common.webhook.operations = vec![EventOp::Insert];
-        common.webhook.when = None;
-        common.webhook.shape = ShapeConfig::default();
-        common.webhook.request.without_templates();
-        Self::new(common)
-    }
-
     /// The shape of a table, read from its definition the first time.
     pub(crate) fn shape(&mut self, table: &TableRef) -> Result<Arc<Shape>, MakeError> {
         if let Some(shape) = self.shapes.get(&table.id) {

@@ -18,6 +18,7 @@ mod outgoing;
 mod rate;
 mod reading;
 mod retry;
+mod sample;
 mod sender;
 mod settings;
 mod unmade;
