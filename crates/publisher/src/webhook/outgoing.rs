@@ -123,7 +123,11 @@ impl Outgoing {
             Ok(rendered) => {
                 drop(events);
                 self.path = rendered.path;
-                self.headers.extend(rendered.headers);
+                // What the event says of itself goes before what the configuration makes of it.
+                let own = self.headers.len();
+                let free = |name: &String| self.headers[..own].iter().all(|(own, _)| own != name);
+                let further: Vec<_> = rendered.headers.into_iter().filter(|(name, _)| free(name)).collect();
+                self.headers.extend(further);
                 if let (Some(body), Some(template)) = (rendered.body, &request.body) {
                     self.body = body.into();
                     self.content_type = Some(template.content_type().as_str().to_owned());

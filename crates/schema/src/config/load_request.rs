@@ -14,6 +14,7 @@ use super::load::signing_keys;
 use super::proxy::ProxyUrl;
 use super::reader::{Field, Keys, Reader, Section, quoted_key};
 use super::request::{IdentityFiles, RequestConfig};
+use crate::event::cloudevents::is_attribute;
 use crate::event::template::{
     BodyTemplate, ContentType, EndpointUrl, HeaderTemplate, PathTemplate, TemplateError, UrlError,
 };
@@ -201,6 +202,19 @@ fn headers(
         }
     }
     fine.then_some(headers)
+}
+
+/// Where headers carry an event's attributes, those of the configuration must not take their places.
+pub(super) fn no_attributes(reader: &mut Reader<'_>, section: &Section<'_>) {
+    let Some(field) = section.get("headers") else { return };
+    let DeValue::Table(table) = field.value else { return };
+    for (name, value) in table.iter() {
+        let name = name.get_ref().as_ref();
+        if is_attribute(&name.to_ascii_lowercase()) {
+            let child = field.child(format!("{}.{}", field.key, quoted_key(name)), value).secret();
+            reader.report(&child, Problem::EventAttribute);
+        }
+    }
 }
 
 fn header(

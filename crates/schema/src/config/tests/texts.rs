@@ -304,6 +304,16 @@ fn requests_are_checked_where_they_are_written() {
         template("content_type = \"json\"\nbody = ''"),
         ["endpoint.content_type: not a content type; write one such as application/json"]
     );
+    let binary =
+        "format = \"cloudevents\"\nmode = \"binary\"\nheaders = { Ce-Type = \"a\", ce-tenant = \"b\" }";
+    assert_eq!(
+        told(binary),
+        [
+            "endpoint.headers.Ce-Type: this header is an attribute of each event and is written by Rowbridge alone: \
+          remove it, or rename it"
+        ]
+    );
+    assert_eq!(told(&binary.replace("binary", "structured")), [""; 0]);
     let json = |rest: &str| told(&format!("format = \"json\"\n{rest}"));
     for (lines, expected) in [
         ("body = ''", "endpoint.body: goes with format = \"template\" only (write that, or remove this)"),
