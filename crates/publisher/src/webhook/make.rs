@@ -339,8 +339,11 @@ impl Maker {
                 // A changed key is two events there, each with a request of its own.
                 let columns: Vec<ColumnShape<'_>> = shape.columns().collect();
                 let options = Options { columns: &columns, types: &shape.def.types, ..Options::default() };
+                let batched = self.common.webhook.policy.batch.max_events > 1;
                 for message in debezium::write_events(event, &options) {
-                    take(Vec::new(), message.value);
+                    // Several events have no headers of their own.
+                    let header = message.http_header().filter(|_| !batched);
+                    take(header.into_iter().collect(), message.value);
                 }
                 return;
             }
