@@ -3,6 +3,7 @@
 mod alert;
 mod asked;
 mod faults;
+mod joining;
 mod messages;
 mod old_rows;
 mod operate;

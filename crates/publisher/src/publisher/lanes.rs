@@ -231,7 +231,11 @@ impl Lanes {
         let mut changes = Vec::new();
         let mut desk = None;
         for (endpoint, way) in publisher.config.endpoints.iter().zip(&publisher.ways) {
-            let start = publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO);
+            let known = publisher.state.lane_start(&endpoint.name)?;
+            // One that joins gets rows as they are, if it wants them, and what comes then: not what the journal still has,
+            // which a target would pass over and others would take for news.
+            let joins = || publisher.journal.last().filter(|_| matches!(way, Way::Webhook { .. }));
+            let start = known.or_else(joins).unwrap_or(Position::ZERO);
             let mut orders = Orders {
                 snapshot_from: publisher.state.snapshot_from(&endpoint.name)?,
                 epoch,
