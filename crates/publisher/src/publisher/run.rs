@@ -285,6 +285,7 @@ impl Publisher {
             max_retained: self.config.source.max_retained,
             lanes: lanes.board(),
             delivered: lanes.delivered(),
+            wishes: Arc::clone(&self.wishes),
             status: pump_status,
             shutdown: shutdown.clone(),
         };

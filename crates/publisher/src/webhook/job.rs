@@ -382,7 +382,7 @@ struct Refusal {
 }
 
 /// The position right before another, so that a reader that begins behind it finds the other.
-fn before(position: Position) -> Position {
+pub(crate) fn before(position: Position) -> Position {
     match position.ordinal {
         0 => {
             let mut before = position;

@@ -298,7 +298,7 @@ impl<R: JournalReader> Reading<R> {
 }
 
 /// The position of change `row` of a run.
-fn position(head: &BlockHead, run: &Run<'_>, row: usize) -> Position {
+pub(crate) fn position(head: &BlockHead, run: &Run<'_>, row: usize) -> Position {
     let number = if run.op == Op::Truncate { run.number } else { run.number.saturating_add(row as u64) };
     match head.step {
         Step::Ordinal => head.last.with_ordinal(number),
