@@ -11,6 +11,7 @@ mod outbox;
 mod reach;
 mod request;
 mod row_errors;
+mod takeover;
 
 use std::time::Duration;
 

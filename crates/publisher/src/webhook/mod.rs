@@ -240,7 +240,8 @@ impl<J: Journal> WebhookLane<J> {
         }
         let oldest = self.journal.oldest();
         let wanted = match self.cursor.mark() {
-            Some(mark) => mark,
+            // Behind it where another publisher has delivered what lies between.
+            Some(mark) => mark.max(self.config.start),
             // A lane whose cursor is lost begins with what the journal still has: nothing undelivered ever leaves it.
             None => self.config.start.max(oldest),
         };
