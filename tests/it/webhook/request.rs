@@ -286,3 +286,29 @@ async fn a_changed_key_is_two_debezium_events_that_name_each_other() {
     }
     assert!(batched.requests().iter().all(|request| request.header(new).or(request.header(old)).is_none()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn larger_bodies_are_packed_and_signed_as_they_are_sent() {
+    let receiver = Receiver::accepting();
+    let of = |encoding: &str| {
+        Endpoint::new(encoding, &receiver.url(&format!("/{encoding}")), &secret(1), "json")
+            .with(&format!("compression = \"{encoding}\""))
+    };
+    let sending = Sending::start([of("gzip"), of("zstd")]).await;
+    let long = "long ".repeat(1000);
+    sending.source.execute(&format!("INSERT INTO orders VALUES (1, 'short', 1), (2, '{long}', 2)"));
+    let requests = receiver.wait_for_requests(4, DEADLINE).await;
+    for request in &requests {
+        let event = request.json();
+        let packed = request.header("content-encoding");
+        assert!(request.is_signed_with(&secret(1)), "over the bytes that were sent");
+        match id(&event) {
+            1 => assert_eq!(packed, None),
+            _ => {
+                assert_eq!(packed, Some(&request.path[1..]));
+                assert!(request.body.len() < 1000 && event["data"]["after"]["status"] == long, "{packed:?}");
+            }
+        }
+    }
+    assert_eq!(requests.iter().filter(|request| request.header("content-encoding").is_some()).count(), 2);
+}

@@ -7,6 +7,7 @@
 
 mod alert;
 mod breaker;
+mod compress;
 mod cursor;
 mod desk;
 mod filter;

@@ -2,12 +2,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use rowbridge_schema::config::{EndpointConfig, Templated, WebhookConfig};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use rowbridge_schema::config::{Compression, EndpointConfig, Templated, WebhookConfig};
 use rowbridge_schema::event::template::RenderError;
 use rowbridge_schema::signature::{HEADER_ID, HEADER_TIMESTAMP, Signer};
 use rowbridge_schema::{Class, Classified};
 
+use super::compress::compressed;
 use super::outgoing::{Ended, Outgoing, content_type};
 use super::settings::{WebhookLaneConfig, WebhookSetupError};
 use super::unmade::RowError;
@@ -88,6 +90,7 @@ pub struct Sender {
     content_type: HeaderValue,
     /// Those of the configuration that are the same for all events.
     headers: Vec<(HeaderName, HeaderValue)>,
+    compression: Option<Compression>,
 }
 
 impl Sender {
@@ -115,7 +118,8 @@ impl Sender {
             value.set_sensitive(true);
             headers.push((parsed, value));
         }
-        Ok(Self { client, signer: webhook.request.signer.clone(), path, content_type, headers })
+        let (signer, compression) = (webhook.request.signer.clone(), webhook.request.compression);
+        Ok(Self { client, signer, path, content_type, headers, compression })
     }
 
     /// Sends once, with a timestamp and a signature of its own.
@@ -137,7 +141,15 @@ impl Sender {
             return Err(fault.clone());
         }
         let path = outgoing.path.as_deref().unwrap_or(&self.path);
-        let mut request = Request::new(path, outgoing.body.clone())?;
+        let packed = self.compression.and_then(|how| Some((how.name(), compressed(how, &outgoing.body)?)));
+        let (encoding, body): (_, Bytes) = match packed {
+            Some((name, body)) => (Some(name), body),
+            None => (None, outgoing.body.clone()),
+        };
+        let mut request = Request::new(path, body.clone())?;
+        if let Some(name) = encoding {
+            request.set(CONTENT_ENCODING, HeaderValue::from_static(name))?;
+        }
         let content_type = match &outgoing.content_type {
             None => self.content_type.clone(),
             Some(text) => HeaderValue::from_str(text).map_err(|_| Refused::Header)?,
@@ -161,7 +173,7 @@ impl Sender {
         };
         match &self.signer {
             Some(signer) => {
-                for (name, value) in signer.headers(&outgoing.id, seconds, &outgoing.body) {
+                for (name, value) in signer.headers(&outgoing.id, seconds, &body) {
                     set(name, &value)?;
                 }
             }

@@ -48,6 +48,7 @@ pub(super) const ENDPOINT: Keys = Keys {
         "client_cert",
         "client_key",
         "proxy",
+        "compression",
     ],
 };
 

@@ -13,7 +13,7 @@ use super::error::Problem;
 use super::load::signing_keys;
 use super::proxy::ProxyUrl;
 use super::reader::{Field, Keys, Reader, Section, quoted_key};
-use super::request::{IdentityFiles, RequestConfig};
+use super::request::{Compression, IdentityFiles, RequestConfig};
 use crate::event::cloudevents::is_attribute;
 use crate::event::template::{
     BodyTemplate, ContentType, EndpointUrl, HeaderTemplate, PathTemplate, TemplateError, UrlError,
@@ -121,6 +121,14 @@ pub(super) fn request(
         None => Some(None),
         Some(field) => proxy(reader, &field.secret()).map(Some),
     };
+    let compression = match section.get("compression") {
+        None => Some(None),
+        Some(field) => {
+            let choices = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
+            let hint = "the receiver has to understand it";
+            reader.choice(&field, "\"gzip\" or \"zstd\"", &choices, hint).map(Some)
+        }
+    };
     Some(RequestConfig {
         signer: signer?,
         path,
@@ -129,6 +137,7 @@ pub(super) fn request(
         auth: auth?,
         identity: identity?,
         proxy: proxy?,
+        compression: compression?,
     })
 }
 

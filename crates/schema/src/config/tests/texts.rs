@@ -268,6 +268,7 @@ fn a_bridge_has_no_use_for_what_other_endpoints_have() {
         "signature = \"none\"",
         "client_cert = \"a\"",
         "proxy = \"a\"",
+        "compression = \"gzip\"",
     ] {
         let error = error_of("endpoint", line);
         assert!(error.ends_with("has no effect with format = \"bridge\" (remove it)"), "{error}");
@@ -336,6 +337,10 @@ fn requests_are_checked_where_they_are_written() {
         (
             "auth = { user = \"a:b\", password = \"hunter2\" }",
             "endpoint.auth: the user of basic authentication contains a colon or a control character",
+        ),
+        (
+            "compression = \"brotli\"",
+            "endpoint.compression: expected \"gzip\" or \"zstd\", found \"brotli\" (the receiver has to understand it)",
         ),
         ("auth = { user = \"a\" }", "endpoint.auth.password: missing (write password = \"${PASSWORD}\")"),
         (
