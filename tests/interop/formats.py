@@ -4,10 +4,13 @@ Usage: formats.py FOLDER, with in FOLDER
   requests.jsonl     a request per line: {"name", "kind", "headers": {...}, "body": base64, "secret"}
   *.schema.json      JSON Schemas, named in a request's "schemas"
   event.xsd          the XSD
-Kinds: json, cloudevents.structured, cloudevents.binary, cloudevents.batch, xml.
+Kinds: json, cloudevents.structured, cloudevents.binary, cloudevents.batch, xml, debezium (of messages, which are bodies
+of their own there).
 """
 
 import base64
+import hashlib
+import hmac
 import json
 import sys
 from pathlib import Path
@@ -42,6 +45,15 @@ def load_schemas():
 
 def verify(request, body):
     """The signature holds, and holds for nothing else."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        # The library signs texts only.
+        headers, key = request["headers"], base64.b64decode(request["secret"].removeprefix("whsec_"))
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        assert headers["webhook-signature"] == f"v1,{expected}"
+        return
     webhook = Webhook(request["secret"])
     webhook.verify(body, request["headers"], json_parse=False)
     for other_body, other_secret in [(body + b" ", request["secret"]), (body, "whsec_" + "A" * 43 + "=")]:
@@ -90,6 +102,82 @@ def unwrap(value, encoding):
     return value if encoding is None else base64.b64decode(value, validate=True).decode(errors="replace")
 
 
+def said(message):
+    """What a message of the format json says: JSON, or the bytes of something else."""
+    payload = message["payload"]
+    if message["encoding"] == "base64":
+        return base64.b64decode(payload, validate=True)
+    return payload.encode() if isinstance(payload, str) else payload
+
+
+def check_message(found, schemas, xsd, request, body):
+    """A message in one format; what it says is kept for the comparison."""
+    name, kind, headers = request["name"], request["kind"], request["headers"]
+    if kind == "xml":
+        document = etree.fromstring(body)
+        xsd.assertValid(document)
+        count("messages valid by the XSD")
+        message = document.find("message")
+        assert document.get("op") == document.get("type") == "message"
+        payload = message.find("payload")
+        found[name, kind] = payload.text if not payload.get("null") else None
+        if payload.get("encoding"):
+            found[name, kind] = base64.b64decode(payload.text, validate=True)
+        found[name, kind, "key"] = unwrap(message.get("key"), message.get("key-encoding"))
+    elif kind == "json":
+        document = json.loads(body)
+        validate(schemas, request, document)
+        message = document["data"]["message"]
+        found[name, kind] = said(message)
+        found[name, kind, "key"] = message["key"]
+        found[name, kind, "type"] = message["type"]
+        found[name, kind, "headers"] = message["headers"]
+    elif kind == "debezium":
+        found[name, kind] = json.loads(body)
+    else:
+        if kind == "cloudevents.structured":
+            validate(schemas, request, json.loads(body))
+        event = from_http(HTTPMessage(headers=headers, body=body), JSONFormat())
+        count("messages parsed by the CloudEvents SDK")
+        assert event.get_specversion() == "1.0"
+        assert event.get_id() == f"{event.get_extension('stream')}:{event.get_extension('sequence')}"
+        data = event.get_data()
+        content_type = event.get_datacontenttype()
+        if content_type == "application/json":
+            data = json.loads(data) if isinstance(data, (bytes, str)) else data
+        else:
+            assert content_type in ("text/plain; charset=utf-8", "application/octet-stream"), content_type
+            data = data.encode() if isinstance(data, str) else data
+        found[name, kind] = data
+        found[name, kind, "attributes"] = event.get_attributes()
+
+
+def compare_message(found, name):
+    """Every format says the same of a message."""
+    plain = found[name, "json"]
+    for kind in ("cloudevents.structured", "cloudevents.binary"):
+        assert found[name, kind] == plain, f"{name}: {kind} says {found[name, kind]!r}, json {plain!r}"
+    structured, binary = (found[name, f"cloudevents.{mode}", "attributes"] for mode in ("structured", "binary"))
+    assert structured == binary, f"{name}: {binary} is not {structured}"
+    assert structured.get("subject") == found[name, "json", "key"], structured
+    if found[name, "json", "type"] == "order.paid":
+        assert structured["type"] == "order.paid"
+        assert structured["traceparent"] == found[name, "json", "headers"]["Trace-Parent"]
+        assert structured["aggregatetype"] == found[name, "json", "headers"]["aggregatetype"]
+    router = found[name, "debezium"]
+    if isinstance(plain, bytes):
+        assert router in (plain.decode(errors="replace"), base64.b64encode(plain).decode()), f"{name}: {router!r}"
+    else:
+        assert router == plain, f"{name}: {router!r}"
+    xml = found[name, "xml"]
+    if isinstance(plain, bytes):
+        assert (xml if isinstance(xml, bytes) else xml.encode()) == plain, f"{name}: {xml!r}"
+    else:
+        assert (None if xml is None else json.loads(xml)) == plain, f"{name}: {xml!r}"
+    assert found[name, "xml", "key"] == found[name, "json", "key"]
+    count("messages that say the same in every format")
+
+
 def main():
     schemas = load_schemas()
     xsd = etree.XMLSchema(etree.parse(str(folder / "event.xsd")))
@@ -101,6 +189,9 @@ def main():
         content_type = headers["content-type"]
         try:
             verify(request, body)
+            if name.startswith("message-"):
+                check_message(found, schemas, xsd, request, body)
+                continue
             if kind == "xml":
                 assert content_type == "application/xml"
                 document = etree.fromstring(body)
@@ -133,6 +224,9 @@ def main():
         except Exception as error:
             sys.exit(f"{name} ({kind}): {type(error).__name__}: {error}")
     for name in {key[0] for key in found}:
+        if name.startswith("message-"):
+            compare_message(found, name)
+            continue
         plain = found[name, "json"]
         for kind in ("cloudevents.structured", "cloudevents.binary", "cloudevents.batch"):
             assert found.get((name, kind), plain) == plain, f"{name}: {kind} has other data"

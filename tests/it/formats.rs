@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use rowbridge_tests::webhook::secret;
 
 /// The endings of golden files, the kinds of request that they are, their content types and schemas.
-const KINDS: [(&str, &str, &str, &[&str]); 4] = [
+const KINDS: [(&str, &str, &str, &[&str]); 5] = [
     (
         ".cloudevents.json",
         "cloudevents.structured",
@@ -23,6 +23,7 @@ const KINDS: [(&str, &str, &str, &[&str]); 4] = [
         &["cloudevents", "cloudevents-tables"],
     ),
     (".cloudevents.http", "cloudevents.binary", cloudevents::BINARY_CONTENT_TYPE, &[]),
+    (".debezium.json", "debezium", json::CONTENT_TYPE, &[]),
     (".json", "json", json::CONTENT_TYPE, &["json", "json-tables"]),
     (".xml", "xml", xml::CONTENT_TYPE, &[]),
 ];
@@ -32,7 +33,10 @@ fn root() -> PathBuf {
 }
 
 /// A golden file as a signed request.
-fn request(file: &str, text: &str, now: u64) -> Value {
+fn request(path: &Path, now: u64) -> Value {
+    let file = path.file_name().unwrap().to_str().unwrap();
+    let messages = path.parent().unwrap().ends_with("messages");
+    let text = &std::fs::read_to_string(path).unwrap();
     let (ending, kind, content_type, schemas) = *KINDS
         .iter()
         .find(|(ending, ..)| file.ends_with(ending))
@@ -51,10 +55,22 @@ fn request(file: &str, text: &str, now: u64) -> Value {
         }
         None => text,
     };
-    headers.insert("content-type".into(), content_type.into());
+    let bytes =
+        headers.get("content-type").is_some_and(|content_type| content_type == "application/octet-stream");
+    let body = match bytes {
+        false => body.as_bytes().to_vec(),
+        // A golden file is a text: what is none is in the file beside it.
+        true => {
+            let beside = std::fs::read(path.with_extension("json")).unwrap();
+            let beside: Value = serde_json::from_slice(&beside).unwrap();
+            STANDARD.decode(beside["data_base64"].as_str().unwrap()).unwrap()
+        }
+    };
+    headers.entry("content-type").or_insert(content_type.into());
     let key = SigningKey::parse(&secret(7)).unwrap();
+    let name = if messages { format!("message-{name}") } else { name.to_owned() };
     let id = format!("shop:{name}");
-    headers.insert("webhook-signature".into(), sign(&[key], &id, now, body.as_bytes()).into());
+    headers.insert("webhook-signature".into(), sign(&[key], &id, now, &body).into());
     headers.insert("webhook-id".into(), id.into());
     headers.insert("webhook-timestamp".into(), now.to_string().into());
     serde_json::json!({
@@ -74,13 +90,13 @@ fn other_peoples_libraries_read_every_format() {
     let golden = root().join("crates/schema/testdata/events");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut lines = String::new();
-    for entry in
-        std::fs::read_dir(&golden).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file())
-    {
-        let text = std::fs::read_to_string(entry.path()).unwrap();
-        lines += &format!("{}\n", request(&entry.file_name().into_string().unwrap(), &text, now));
+    for folder in [golden.clone(), golden.join("messages")] {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        for path in files.filter(|path| path.is_file()) {
+            lines += &format!("{}\n", request(&path, now));
+        }
     }
-    assert!(lines.lines().count() > 40);
+    assert!(lines.lines().count() > 60);
     std::fs::write(folder.path().join("requests.jsonl"), lines).unwrap();
     std::fs::write(folder.path().join("event.xsd"), xml_schema::xsd()).unwrap();
     for entry in std::fs::read_dir(golden.join("schema")).unwrap().map(Result::unwrap) {

@@ -24,6 +24,7 @@ mod mysql;
 mod mysql_target;
 mod pgbench;
 mod poolers;
+mod reread;
 mod resnapshot;
 mod semantics;
 mod sqlite;

@@ -10,6 +10,7 @@ pub mod lane;
 pub mod metrics;
 mod publisher;
 pub mod pump;
+mod reread;
 pub mod snapshot;
 pub mod source;
 pub mod state;

@@ -50,6 +50,13 @@ impl TablePatterns {
         self.entries.iter().any(|(include, pattern)| *include && pattern == table)
     }
 
+    /// The tables that it names, where no entry that includes is a pattern.
+    #[must_use]
+    pub fn named(&self) -> Option<Vec<&str>> {
+        let names = self.entries.iter().filter(|(include, _)| *include).map(|(_, text)| text.as_str());
+        names.map(|name| (!name.contains('*')).then_some(name)).collect()
+    }
+
     /// Whether the table belongs: the last matching entry decides. What Rowbridge made for itself never does.
     #[must_use]
     pub fn matches(&self, table: &TableName) -> bool {
@@ -119,5 +126,8 @@ mod tests {
         assert!(matches(&["a*b*c.*"], "a1b2c.t"));
         assert!(!matches(&["*"], "public.rowbridge_progress"));
         assert_eq!(TablePatterns::new(&["!"]), Err(PatternError));
+        let named = TablePatterns::new(&["public.outbox", "!public.*_old"]).unwrap();
+        assert_eq!(named.named().unwrap(), ["public.outbox"]);
+        assert_eq!(TablePatterns::all().named(), None);
     }
 }

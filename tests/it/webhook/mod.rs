@@ -3,12 +3,15 @@
 mod alert;
 mod asked;
 mod faults;
+mod joining;
 mod messages;
 mod old_rows;
 mod operate;
 mod outbox;
 mod reach;
 mod request;
+mod row_errors;
+mod takeover;
 
 use std::time::Duration;
 
@@ -58,6 +61,34 @@ impl Sending {
     fn insert(&self, ids: std::ops::RangeInclusive<i64>) {
         for id in ids {
             self.source.execute(&format!("INSERT INTO orders VALUES ({id}, 'new', {id}.5)"));
+        }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("rowbridge.toml")
+    }
+
+    /// Starts again with a configuration in which one text is another.
+    fn restart_with(&self, from: &str, to: &str) {
+        self.daemon.kill9();
+        let config = std::fs::read_to_string(self.path()).unwrap();
+        assert!(config.contains(from), "{config}");
+        std::fs::write(self.path(), config.replace(from, to)).unwrap();
+        self.daemon.start();
+    }
+
+    /// Waits until so many dead letters are there, the newest first.
+    async fn letters(&self, count: usize) -> Vec<Value> {
+        let until = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let (code, out, err) = self.rowbridge(&["dead-letter", "list", "--json"]);
+            assert_eq!(code, 0, "{err}");
+            let letters: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            if letters.len() >= count {
+                return letters;
+            }
+            assert!(tokio::time::Instant::now() < until, "{letters:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

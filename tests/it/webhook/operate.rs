@@ -43,6 +43,46 @@ async fn a_test_event_shows_what_the_endpoint_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_event_is_of_a_kind_that_the_endpoint_takes() {
+    let receiver = Receiver::accepting();
+    let of = |name: &str, format: &str, lines: &str| {
+        Endpoint::new(name, &receiver.url(&format!("/{name}")), &secret(1), format).with(lines)
+    };
+    let messages = "operations = [\"message\"]";
+    let sending = Sending::prepare([
+        of("mails", "json", messages),
+        of("cloud", "cloudevents", messages),
+        of("binary", "cloudevents", "mode = \"binary\"\ntables = [\"outbox\"]"),
+        of("cdc", "debezium", messages),
+        of("xml", "xml", messages),
+        of("deletes", "json", "operations = [\"delete\", \"truncate\"]"),
+    ]);
+    sending.source.execute("CREATE TABLE outbox (id TEXT, type TEXT, aggregateid TEXT, payload TEXT)");
+    let path = sending.folder.path().join("rowbridge.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{config}\n[[outbox]]\ntable = \"outbox\"\n")).unwrap();
+    sending.daemon.start();
+    sending.daemon.wait_for_line(|line| line.contains("the lane delivers")).await;
+    let mut seen = Vec::new();
+    for name in ["mails", "cloud", "binary", "cdc", "xml", "deletes"] {
+        let (code, out, err) = sending.rowbridge(&["endpoint", "test", name]);
+        assert_eq!(code, 0, "{name}: {out}{err}");
+        seen.push(receiver.wait_for_requests(seen.len() + 1, DEADLINE).await.remove(seen.len()));
+    }
+    assert!(seen.iter().all(|request| request.is_signed_with(&secret(1))));
+    let note = json!({"note": "a test event of Rowbridge"});
+    let [mails, cloud, binary, cdc, xml, deletes] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!(mails.json()["type"], "message");
+    assert_eq!(mails.json()["data"]["message"]["payload"], note, "{}", mails.json());
+    assert_eq!((&cloud.json()["type"], &cloud.json()["data"]), (&json!("rowbridge.test"), &note));
+    assert_eq!(binary.header("ce-type"), Some("rowbridge.test"));
+    assert_eq!(binary.json(), note);
+    assert_eq!(cdc.json(), note, "the payload alone, as Debezium has it");
+    assert!(String::from_utf8_lossy(&xml.body).contains("op=\"message\""), "{xml:?}");
+    assert_eq!(deletes.json()["data"]["op"], "delete");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_sends_a_part_again_and_says_so() {
     let receiver = Receiver::accepting();
     let sending = Sending::start([endpoint("crm", &receiver, "json")]).await;

@@ -279,3 +279,56 @@ async fn wrong_templates_are_told_by_check_with_their_place() {
         assert!(out.contains(&place), "{place} is not in {out}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_key_is_two_debezium_events_that_name_each_other() {
+    let (single, batched) = (Receiver::accepting(), Receiver::accepting());
+    let sending = Sending::start([
+        endpoint("cdc", &single, "debezium"),
+        endpoint("many", &batched, "debezium").with("batch = { max_events = 10 }"),
+    ])
+    .await;
+    sending.source.execute("INSERT INTO orders VALUES (1, 'a', 1)");
+    sending.source.execute("UPDATE orders SET id = 2 WHERE id = 1");
+    let requests = single.wait_for_requests(3, DEADLINE).await;
+    let ops: Vec<Value> = requests.iter().map(|request| request.json()["op"].clone()).collect();
+    assert_eq!(ops, ["c", "d", "c"]);
+    let (new, old) = ("x-debezium-__debezium.newkey", "x-debezium-__debezium.oldkey");
+    let headers: Vec<_> = requests.iter().map(|request| (request.header(new), request.header(old))).collect();
+    // {"id":2} and {"id":1} in base64.
+    assert_eq!(headers, [(None, None), (Some("eyJpZCI6Mn0="), None), (None, Some("eyJpZCI6MX0="))]);
+    let until = tokio::time::Instant::now() + DEADLINE;
+    let events =
+        || batched.requests().iter().map(|request| request.json().as_array().unwrap().len()).sum::<usize>();
+    while events() < 3 {
+        assert!(tokio::time::Instant::now() < until, "{} events came", events());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(batched.requests().iter().all(|request| request.header(new).or(request.header(old)).is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn larger_bodies_are_packed_and_signed_as_they_are_sent() {
+    let receiver = Receiver::accepting();
+    let of = |encoding: &str| {
+        Endpoint::new(encoding, &receiver.url(&format!("/{encoding}")), &secret(1), "json")
+            .with(&format!("compression = \"{encoding}\""))
+    };
+    let sending = Sending::start([of("gzip"), of("zstd")]).await;
+    let long = "long ".repeat(1000);
+    sending.source.execute(&format!("INSERT INTO orders VALUES (1, 'short', 1), (2, '{long}', 2)"));
+    let requests = receiver.wait_for_requests(4, DEADLINE).await;
+    for request in &requests {
+        let event = request.json();
+        let packed = request.header("content-encoding");
+        assert!(request.is_signed_with(&secret(1)), "over the bytes that were sent");
+        match id(&event) {
+            1 => assert_eq!(packed, None),
+            _ => {
+                assert_eq!(packed, Some(&request.path[1..]));
+                assert!(request.body.len() < 1000 && event["data"]["after"]["status"] == long, "{packed:?}");
+            }
+        }
+    }
+    assert_eq!(requests.iter().filter(|request| request.header("content-encoding").is_some()).count(), 2);
+}

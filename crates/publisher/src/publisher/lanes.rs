@@ -229,9 +229,15 @@ impl Lanes {
         self.tasks.abort_all();
         self.board.handles().clear();
         let mut changes = Vec::new();
-        let mut desk = None;
+        let recorder = &publisher.recorder;
+        let mut desk =
+            Desk::new(Arc::clone(&publisher.journal), Arc::clone(recorder), Arc::clone(&publisher.wishes));
         for (endpoint, way) in publisher.config.endpoints.iter().zip(&publisher.ways) {
-            let start = publisher.state.lane_start(&endpoint.name)?.unwrap_or(Position::ZERO);
+            let known = publisher.state.lane_start(&endpoint.name)?;
+            // One that joins gets rows as they are, if it wants them, and what comes then: not what the journal still has,
+            // which a target would pass over and others would take for news.
+            let joins = || publisher.journal.last().filter(|_| matches!(way, Way::Webhook { .. }));
+            let start = known.or_else(joins).unwrap_or(Position::ZERO);
             let mut orders = Orders {
                 snapshot_from: publisher.state.snapshot_from(&endpoint.name)?,
                 epoch,
@@ -240,7 +246,7 @@ impl Lanes {
             };
             let journal = Arc::clone(&publisher.journal);
             let handle = match way {
-                Way::Webhook { tls, webhook, recorder } => {
+                Way::Webhook { tls, webhook } => {
                     held_by_operator(&mut orders, recorder, &endpoint.name)?;
                     let config = WebhookLaneConfig {
                         stream: publisher.config.stream.clone(),
@@ -257,8 +263,6 @@ impl Lanes {
                     };
                     let failed = |source| OpenError::Webhook { endpoint: endpoint.name.clone(), source };
                     let sender = Sender::new(&config, tls.clone()).map_err(failed)?;
-                    let desk =
-                        desk.get_or_insert_with(|| Desk::new(Arc::clone(&journal), Arc::clone(recorder)));
                     desk.add(Place { config: config.clone(), sender: sender.clone() });
                     let recorder = Arc::clone(recorder);
                     let (lane, handle) =
@@ -268,6 +272,7 @@ impl Lanes {
                     handle
                 }
                 Way::Bridge(tls) => {
+                    desk.add_bridge(endpoint.clone());
                     let config = LaneConfig {
                         stream: publisher.config.stream.clone(),
                         source: source.clone(),
@@ -287,11 +292,9 @@ impl Lanes {
             changes.push((endpoint.name.clone(), handle.status()));
             self.board.handles().push(handle);
         }
-        if let Some(desk) = desk {
-            let board = Arc::clone(&self.board);
-            let order = move |name: &EndpointName, change: &dyn Fn(&mut Orders)| board.order(name, change);
-            self.tasks.spawn(desk.run(order, shutdown.clone()));
-        }
+        let board = Arc::clone(&self.board);
+        let order = move |name: &EndpointName, change: &dyn Fn(&mut Orders)| board.order(name, change);
+        self.tasks.spawn(desk.run(order, shutdown.clone()));
         let status = publisher.status.clone();
         let state = Arc::clone(&publisher.state);
         let mut seen = epoch;
@@ -301,10 +304,10 @@ impl Lanes {
         let stream = publisher.config.stream.clone();
         let mut stopped = shutdown.clone();
         let bridges = publisher.config.endpoints.iter().filter(|endpoint| endpoint.webhook.is_none());
-        let mut news = publisher.recorder.as_ref().map(|recorder| BridgeNews {
-            recorder: Arc::clone(recorder),
+        let mut news = BridgeNews {
+            recorder: Arc::clone(&publisher.recorder),
             failing: bridges.map(|endpoint| (endpoint.name.clone(), None)).collect(),
-        });
+        };
         self.tasks.spawn(async move {
             // Mirrors what the lanes say; a tick is enough for sizes, and lanes change far more often than anybody looks.
             let mut tick = tokio::time::interval(Duration::from_millis(100));
@@ -322,13 +325,11 @@ impl Lanes {
                     // Nobody waits for anything.
                     None => journal.last(),
                 };
-                if let Some(news) = &mut news {
-                    news.tell(&now).await;
-                    let dropped = news.recorder.dropped();
-                    let unrecorded = dropped.delivered + dropped.failed + dropped.unwritten;
-                    let counter = journal_metrics.attempts_unrecorded.with_label_values(&[stream.as_str()]);
-                    counter.inc_by(unrecorded.saturating_sub(counter.get()));
-                }
+                news.tell(&now).await;
+                let dropped = news.recorder.dropped();
+                let unrecorded = dropped.delivered + dropped.failed + dropped.unwritten;
+                let counter = journal_metrics.attempts_unrecorded.with_label_values(&[stream.as_str()]);
+                counter.inc_by(unrecorded.saturating_sub(counter.get()));
                 delivered.send_if_modified(|known| std::mem::replace(known, lowest) != lowest);
                 let highest = now.iter().filter_map(|(_, lane)| lane.answered).map(|at| at.epoch).max();
                 if let Some(highest) = highest.filter(|highest| *highest > seen) {

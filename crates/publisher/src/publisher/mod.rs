@@ -25,7 +25,7 @@ use crate::http;
 use crate::journal::{JournalError, JournalOptions, Recovered, SegmentJournal};
 use crate::lane::LaneSetupError;
 use crate::metrics::PublisherMetrics;
-use crate::pump::CaptureMetrics;
+use crate::pump::{CaptureMetrics, Wishes};
 use crate::source::{MysqlSource, PostgresSource, SqliteSource};
 use crate::state::{State, StateError};
 use crate::webhook::{AlertLane, TlsFileError, WebhookSetupError, webhook_tls};
@@ -89,15 +89,17 @@ pub struct Publisher {
     capture_metrics: CaptureMetrics,
     ways: Vec<Way>,
     alerts: Vec<AlertLane>,
-    /// Where it is written down how endpoints are doing, if anybody is to know.
-    recorder: Option<Arc<Recorder>>,
+    /// Where it is written down how endpoints are doing, and what operators ask of them.
+    recorder: Arc<Recorder>,
+    /// Rows that replays ask for.
+    wishes: Arc<Wishes>,
     status: watch::Sender<PublisherStatus>,
 }
 
 /// How an endpoint is reached; no TLS where there is none on the way.
 enum Way {
     Bridge(Option<Arc<rustls::ClientConfig>>),
-    Webhook { tls: Option<http::Tls>, webhook: Box<WebhookConfig>, recorder: Arc<Recorder> },
+    Webhook { tls: Option<http::Tls>, webhook: Box<WebhookConfig> },
 }
 
 fn file(path: &std::path::Path) -> Result<Vec<u8>, OpenError> {
@@ -144,26 +146,20 @@ impl Publisher {
                 "Tables whose existing rows are still being sent.",
             )?,
         };
-        let webhooks = config.endpoints.iter().any(|endpoint| endpoint.webhook.is_some());
-        let recorder = match webhooks || !config.alerts.is_empty() {
-            true => Some(Arc::new(Recorder::open(
-                &config.state_dir,
-                Limits::new(config.attempts, config.dead_letters),
-            )?)),
-            false => None,
-        };
+        let limits = Limits::new(config.attempts, config.dead_letters);
+        let recorder = Arc::new(Recorder::open(&config.state_dir, limits)?);
         let mut ways = Vec::with_capacity(config.endpoints.len());
         for endpoint in &config.endpoints {
             let tls_error = |source| OpenError::Tls { what: format!("endpoint {}", endpoint.name), source };
-            ways.push(match (&endpoint.webhook, &recorder) {
-                (Some(webhook), Some(recorder)) => {
+            ways.push(match &endpoint.webhook {
+                Some(webhook) => {
                     let tls = webhook_tls(endpoint, webhook).map_err(|error| match error {
                         TlsFileError::File { path, source } => OpenError::File { path, source },
                         TlsFileError::Tls(source) => tls_error(source),
                     })?;
-                    Way::Webhook { tls, webhook: webhook.clone(), recorder: Arc::clone(recorder) }
+                    Way::Webhook { tls, webhook: webhook.clone() }
                 }
-                _ => {
+                None => {
                     let pem = endpoint.ca.as_deref().map(file).transpose()?;
                     // Without TLS on the way, a machine without any authorities is as good as another.
                     let plain = endpoint.url.scheme() == "http";
@@ -175,11 +171,11 @@ impl Publisher {
         }
         let mut alerts = Vec::with_capacity(config.alerts.len());
         for alert in &config.alerts {
-            if let (Some(recorder), Some(webhook)) = (&recorder, &alert.endpoint.webhook) {
+            if let Some(webhook) = &alert.endpoint.webhook {
                 let (stream, state_dir) = (config.stream.clone(), config.state_dir.clone());
                 let (alert, webhook) = (alert.clone(), webhook.clone());
                 let name = alert.endpoint.name.clone();
-                let lane = AlertLane::new(alert, webhook, stream, state_dir, Arc::clone(recorder));
+                let lane = AlertLane::new(alert, webhook, stream, state_dir, Arc::clone(&recorder));
                 alerts.push(lane.map_err(|source| OpenError::Webhook { endpoint: name, source })?);
             }
         }
@@ -208,6 +204,7 @@ impl Publisher {
             ways,
             alerts,
             recorder,
+            wishes: Arc::default(),
             status,
         })
     }

@@ -285,6 +285,7 @@ impl Publisher {
             max_retained: self.config.source.max_retained,
             lanes: lanes.board(),
             delivered: lanes.delivered(),
+            wishes: Arc::clone(&self.wishes),
             status: pump_status,
             shutdown: shutdown.clone(),
         };
@@ -362,7 +363,7 @@ impl Ended {
 
 /// Waits until the second that a new epoch is named after is over: a state that begins later has a later one. Where the
 /// epoch lies further ahead, a clock was set back, and targets were asked.
-async fn wait_for_second(epoch: u32) {
+pub(super) async fn wait_for_second(epoch: u32) {
     while (present_second()..present_second().saturating_add(5)).contains(&epoch) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -3,19 +3,22 @@
 //! With `journal.confirm = "delivered"` the source is confirmed only what every attached target has committed, exactly: no
 //! transaction lies between a target's position and the slot's. So slot and targets together are as good as a journal, and
 //! a publisher on a disk that vanished, or a standby, goes on from them: same epoch, same positions.
+//!
+//! Receivers of events cannot say where they stand. They count by the slot: what was confirmed they have, or it was set
+//! aside. Where there are no others, nobody knows the epoch, and a later one begins.
 
 use std::time::Duration;
 
 use rowbridge_schema::{EndpointName, Position, SourceId};
 use tokio::task::JoinSet;
 
-use super::run::{Failed, describe};
+use super::run::{Failed, describe, wait_for_second};
 use super::{OpenError, Publisher, Way};
 use crate::capture::Capture;
 use crate::journal::{Journal as _, Resume};
 use crate::lane::{self, ProbeError, Standing};
 use crate::source::{Left, Source, Trouble};
-use crate::state::{Identity, TakenOver};
+use crate::state::{Identity, TakenOver, present_second};
 
 /// How long targets are waited for that are asked only for what they may know.
 const ASK: Duration = Duration::from_secs(3);
@@ -94,8 +97,16 @@ impl Publisher {
                 }
             }
         }
-        let Some(epoch) = lanes.iter().map(|(_, position)| position.epoch).max() else {
-            return Ok(TakeOver::refused(&left, "no endpoint has changes of it"));
+        let (receivers, bridges): (Vec<_>, Vec<_>) =
+            self.config.endpoints.iter().partition(|endpoint| endpoint.webhook.is_some());
+        let epoch = match lanes.iter().map(|(_, position)| position.epoch).max() {
+            Some(epoch) => epoch,
+            None if bridges.is_empty() && !receivers.is_empty() => {
+                let epoch = present_second();
+                wait_for_second(epoch).await;
+                epoch
+            }
+            None => return Ok(TakeOver::refused(&left, "no endpoint has changes of it")),
         };
         if left.promoted {
             return Ok(TakeOver::refused(&left, "the server was promoted since it was last confirmed"));
@@ -107,6 +118,7 @@ impl Publisher {
         let mut first = Position::new(epoch, 0, 0);
         first.offset = left.confirmed;
         first.offset.at = first.offset.at.saturating_sub(1);
+        lanes.extend(receivers.into_iter().map(|endpoint| (endpoint.name.clone(), first)));
         let identity = Identity {
             epoch,
             fresh: false,

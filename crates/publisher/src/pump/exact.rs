@@ -47,6 +47,13 @@ impl Exact {
         if self.is(table) { CHUNK_BYTES >> self.halvings } else { CHUNK_BYTES }
     }
 
+    /// A table's reads are to be placed exactly.
+    pub(super) fn becomes(&mut self, table: &TableName) {
+        if !self.is(table) {
+            *self = Self { table: Some(table.clone()), ..Self::default() };
+        }
+    }
+
     /// A read begins, for which the stream is held.
     pub(super) fn begin(&mut self) {
         self.since = Some(Instant::now());
@@ -89,9 +96,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         let table = &chunk.table.name;
         let Some(job) = self.jobs.front().filter(|job| job.table == *table) else { return };
         self.rings.join(&chunk.unlogged, job.after.is_some());
-        if !self.exact.is(table) {
-            self.exact = Exact { table: Some(table.clone()), ..Exact::default() };
-        }
+        self.exact.becomes(table);
         if job.after.is_none() {
             self.ancestors_first(chunk);
         }

@@ -7,6 +7,7 @@ mod metrics;
 mod placing;
 mod pressure;
 mod ring;
+mod wishes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rowbridge_schema::config::ConfirmPolicy;
 use rowbridge_schema::wire::{BlockHead, Step};
-use rowbridge_schema::{Offset, Position, TableName};
+use rowbridge_schema::{Offset, Position};
 use tokio::sync::watch;
 
 pub use self::metrics::CaptureMetrics;
 use self::placing::Placing;
 use self::pressure::Pressure;
 pub use self::pressure::Roster;
+pub(crate) use self::wishes::{Granted, KeyWish, Wishes};
 use crate::capture::{Capture, Captured, CapturedBlock};
 use crate::journal::{Block, Durable, Journal, JournalError, Resume};
 use crate::snapshot::SnapshotReader;
@@ -95,6 +97,8 @@ pub struct Parts<C, R, J> {
     pub lanes: Arc<dyn Roster>,
     /// Lowest position that every attached endpoint has committed.
     pub delivered: watch::Receiver<Option<Position>>,
+    /// Rows that are asked for by their keys.
+    pub(crate) wishes: Arc<Wishes>,
     /// For the outside.
     pub status: watch::Sender<PumpStatus>,
     /// Set to stop.
@@ -127,6 +131,7 @@ struct Pump<C: Capture, R: SnapshotReader, J: Journal> {
     placed: Option<Position>,
     measured: Option<Instant>,
     lanes: Arc<dyn Roster>,
+    wishes: Arc<Wishes>,
     pressure: Option<Pressure>,
 }
 
@@ -153,6 +158,7 @@ where
         max_retained,
         lanes,
         delivered,
+        wishes,
         status,
         shutdown,
     } = parts;
@@ -177,6 +183,7 @@ where
         placed: None,
         measured: None,
         lanes,
+        wishes,
         pressure: max_retained.map(Pressure::new),
     };
     let end = pump.run().await?;
@@ -220,7 +227,8 @@ where
                 Ok(()) = self.durable.changed() => Wake::Confirm,
                 Ok(()) = self.delivered.changed(), if self.confirm == ConfirmPolicy::Delivered => Wake::Confirm,
                 _ = marks.tick(), if self.idle.is_some() => Wake::Mark,
-                () = self.placing.ready() => Wake::Chunk,
+                () = self.placing.ready(), if self.between || !self.placing.is_idle() => Wake::Chunk,
+                () = self.wishes.news() => Wake::Chunk,
                 captured = self.capture.next() => Wake::Captured(captured),
             };
             match wake {
@@ -253,9 +261,8 @@ where
         }
         self.status.send_modify(|status| status.snapshots = jobs.len());
         self.metrics.snapshots_pending(jobs.len());
-        let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
-        self.capture.watch(&tables);
         self.placing.plan(jobs);
+        self.capture.watch(&self.placing.watched());
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use rowbridge_schema::{Offset, TableDef, TableName};
 use super::chunk::{Entry, encode, key_of};
 use super::exact::{self, Exact};
 use super::ring::Rings;
+use super::wishes::{Granted, KeyWish, has_key, texts};
 use super::{Pump, PumpError, Stop};
 use crate::capture::{Capture, CapturedBlock, ChangedKey, Key, TxToken};
 use crate::journal::Journal;
@@ -77,6 +78,8 @@ pub(super) struct Placing<R: SnapshotReader> {
     pub(super) exact: Exact,
     /// Tables that refer to each other.
     pub(super) rings: Rings,
+    /// Rows that are asked for by their keys, between two ranges.
+    pub(super) wish: Option<KeyWish>,
 }
 
 /// A read: the next range of its job, or some keys again.
@@ -86,6 +89,8 @@ struct Current {
     keys: Option<Vec<Key>>,
     /// The stream has been held since before it began.
     exact: bool,
+    /// The keys are those of [`Placing::wish`], and the job is none that is stored.
+    wish: bool,
 }
 
 /// What follows a chunk and the keys that are read again for it.
@@ -124,6 +129,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             not_before: None,
             exact: Exact::default(),
             rings: Rings::default(),
+            wish: None,
         }
     }
 
@@ -187,6 +193,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
 
     /// Resolves when a read's answer has come or a waiting chunk should be looked at again. Cancel safe.
     pub(super) async fn ready(&mut self) {
+        let has_work = self.has_work();
         match &mut self.stage {
             Stage::Reading(_) if self.front.is_some() || !self.held.is_empty() => {
                 // Elapsed or answered: either way somebody looks.
@@ -194,11 +201,37 @@ impl<R: SnapshotReader + 'static> Placing<R> {
             }
             Stage::Reading(_) => self.wait().await,
             Stage::Waiting(..) => tokio::time::sleep(HURRY_INTERVAL).await,
-            Stage::Idle(_) if !self.jobs.is_empty() && self.not_before.is_some() => {
+            Stage::Idle(_) if has_work && self.not_before.is_some() => {
                 tokio::time::sleep(HURRY_INTERVAL).await;
             }
-            Stage::Idle(_) if !self.jobs.is_empty() => {}
+            Stage::Idle(_) if has_work => {}
             Stage::Idle(_) | Stage::Moving => std::future::pending().await,
+        }
+    }
+
+    /// No read is under way. The next one begins between two transactions.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle(_))
+    }
+
+    /// Something is to be read.
+    fn has_work(&self) -> bool {
+        !self.jobs.is_empty() || self.wish.is_some()
+    }
+
+    /// The changes of a table that no read has seen yet; `None` if it is not the one whose changes are remembered.
+    pub(super) fn take_changes(&mut self, table: &TableName) -> Option<Vec<(TxToken, ChangedKey)>> {
+        (self.noted.as_ref() == Some(table)).then(|| std::mem::take(&mut self.changes))
+    }
+
+    pub(super) fn put_changes(&mut self, changes: Vec<(TxToken, ChangedKey)>) {
+        self.changes = changes;
+    }
+
+    /// Remembers nothing of a table that is not to be read again.
+    pub(super) fn forget_if_done(&mut self) {
+        if self.jobs.front().is_none_or(|job| self.noted.as_ref() != Some(&job.table)) {
+            self.forget();
         }
     }
 
@@ -251,7 +284,49 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         true
     }
 
+    /// Begins to read what is wished for, where nothing of a range is left to be read again.
+    fn start_wish(&mut self, mut reader: R) -> Option<R> {
+        let Some(wish) = self.wish.as_ref().filter(|_| self.again.is_empty()) else { return Some(reader) };
+        let table = wish.table.clone();
+        let keys: Vec<Key> = wish.keys.iter().map(|key| texts(key)).collect();
+        let columns = wish.columns.clone();
+        let job = Job {
+            table: table.clone(),
+            keyless: false,
+            resync: false,
+            only: vec![wish.endpoint.clone()],
+            after: None,
+            run: 0,
+        };
+        let settle = self.noted.as_ref() != Some(&table);
+        if settle {
+            self.forget();
+            self.noted = Some(table.clone());
+        }
+        let exact = self.exact.is(&table);
+        if exact {
+            self.exact.begin();
+        }
+        self.current = Some(Current { job, keys: Some(keys.clone()), exact, wish: true });
+        self.stage = Stage::Reading(Box::pin(async move {
+            if settle && let Err(error) = reader.settle().await {
+                return (reader, Err(error));
+            }
+            // By another key nothing can be found, and a reader may take it for an error.
+            let answer = match reader.tables().await {
+                Ok(tables) if tables.iter().any(|def| def.name == table && has_key(def, &columns)) => {
+                    reader.read_keys(&table, &keys).await
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            (reader, answer)
+        }));
+        None
+    }
+
     fn start(&mut self, reader: R) {
+        let Some(reader) = self.start_wish(reader) else { return };
         let Some(job) = self.jobs.front().cloned() else {
             self.stage = Stage::Idle(reader);
             return;
@@ -269,7 +344,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         if exact {
             self.exact.begin();
         }
-        self.read(reader, Current { job, keys, exact }, settle);
+        self.read(reader, Current { job, keys, exact, wish: false }, settle);
     }
 
     fn read(&mut self, mut reader: R, current: Current, settle: bool) {
@@ -289,7 +364,11 @@ impl<R: SnapshotReader + 'static> Placing<R> {
     }
 
     /// Lets a range that has come wait aside, if another one follows, and reads that. Gives back what has to wait as it is.
-    fn read_ahead(&mut self, reader: R, chunk: ChunkRead) -> Option<(R, ChunkRead)> {
+    fn read_ahead(&mut self, reader: R, chunk: ChunkRead, wished: bool) -> Option<(R, ChunkRead)> {
+        // What is wished for comes between two ranges.
+        if wished || self.wish.is_some() {
+            return Some((reader, chunk));
+        }
         let logged = chunk.unlogged.ancestors.is_empty();
         let follows = logged && !chunk.done && !chunk.table.key.is_empty() && chunk.range.upto.is_some();
         let under_way = self.current.take_if(|current| {
@@ -299,7 +378,7 @@ impl<R: SnapshotReader + 'static> Placing<R> {
         let Some(current) = under_way else { return Some((reader, chunk)) };
         let next = Job { after: chunk.range.upto.clone(), ..current.job.clone() };
         self.front = Some((current, chunk));
-        self.read(reader, Current { job: next, keys: None, exact: false }, false);
+        self.read(reader, Current { job: next, keys: None, exact: false, wish: false }, false);
         None
     }
 }
@@ -331,7 +410,10 @@ where
             match std::mem::replace(&mut self.placing.stage, Stage::Moving) {
                 Stage::Idle(reader) => {
                     // Reads begin between two transactions, so that a held stream begins with a whole one.
-                    if !self.between || self.placing.jobs.is_empty() {
+                    if self.between {
+                        self.take_wish();
+                    }
+                    if !self.between || !self.placing.has_work() {
                         self.placing.stage = Stage::Idle(reader);
                         return Ok(false);
                     }
@@ -361,10 +443,12 @@ where
                                 Entered::Done => continue,
                             }
                         }
-                        Some(chunk) => match self.placing.read_ahead(reader, chunk) {
-                            Some((reader, chunk)) => (reader, Some(chunk)),
-                            None => continue,
-                        },
+                        Some(chunk) => {
+                            match self.placing.read_ahead(reader, chunk, !self.wishes.is_empty()) {
+                                Some((reader, chunk)) => (reader, Some(chunk)),
+                                None => continue,
+                            }
+                        }
                     };
                     let after = chunk.as_ref().map_or(Offset::default(), |chunk| chunk.after);
                     if !self.passed_by(after).await? {
@@ -398,8 +482,13 @@ where
             self.placing.stage = Stage::Idle(reader);
             return Ok(false);
         };
+        if current.wish && chunk.as_ref().is_none_or(|chunk| chunk.table.key.is_empty()) {
+            self.end_wish(Granted::Gone);
+            self.placing.stage = Stage::Idle(reader);
+            return self.release_held().await;
+        }
         let job = &current.job;
-        let still_wanted = self.placing.jobs.contains(job);
+        let still_wanted = current.wish || self.placing.jobs.contains(job);
         let Some(chunk) = chunk.filter(|_| still_wanted) else {
             if still_wanted {
                 tracing::warn!(table = %job.table, "the table is gone: its snapshot ends");
@@ -428,14 +517,14 @@ where
             return Ok(true);
         }
         if !self.between {
-            let Current { exact, .. } = current;
+            let Current { exact, wish, .. } = current;
             let job = Job { keyless: false, ..current.job.clone() };
             self.placing
                 .jobs
                 .iter_mut()
                 .filter(|known| **known == current.job)
                 .for_each(|known| known.keyless = false);
-            self.placing.current = Some(Current { job, keys: current.keys, exact });
+            self.placing.current = Some(Current { job, keys: current.keys, exact, wish });
             self.placing.stage = Stage::Waiting(reader, Box::new(Ok(Some(chunk))));
             return Ok(false);
         }
@@ -445,12 +534,15 @@ where
 
     /// A range with rows that are changed unlogged: behind what its read saw, before all else.
     async fn enter_exactly(&mut self, reader: R, chunk: ChunkRead) -> Result<Entered, Stop<C, R>> {
-        let wanted = |current: &Current| self.placing.jobs.contains(&current.job);
+        let wanted = |current: &Current| current.wish || self.placing.jobs.contains(&current.job);
         let exact = self.placing.current.as_ref().is_some_and(|current| current.exact && wanted(current));
         if !exact {
             let known = self.placing.current.take();
             self.placing.stage = Stage::Idle(reader);
-            if let Some(current) = known.filter(|current| self.placing.jobs.contains(&current.job)) {
+            if known.as_ref().is_some_and(|current| current.wish) {
+                // Read again, with the stream held.
+                self.placing.exact.becomes(&chunk.table.name);
+            } else if let Some(current) = known.filter(|current| self.placing.jobs.contains(&current.job)) {
                 self.placing.again.extend(current.keys.unwrap_or_default());
                 self.placing.place_exactly(&chunk);
                 if !current.job.resync {
@@ -478,7 +570,9 @@ where
         let Some(current) = self.placing.current.take() else { return Ok(Entered::Done) };
         if self.placing.held.iter().any(|block| chunk.containment.contains(block.token)) {
             tracing::debug!(table = %current.job.table, "a commit was not visible in order: the range is read again");
-            self.placing.again.extend(current.keys.unwrap_or_default());
+            if !current.wish {
+                self.placing.again.extend(current.keys.unwrap_or_default());
+            }
         } else if self.enter_keyed(chunk, current, true).await? {
             return Ok(Entered::Stopped);
         }
@@ -492,6 +586,9 @@ where
         current: Current,
         first: bool,
     ) -> Result<bool, Stop<C, R>> {
+        if current.wish {
+            return self.enter_wish(chunk, first).await;
+        }
         let Current { job, keys, .. } = current;
         let changes = std::mem::take(&mut self.placing.changes);
         let (seen, unseen): (Vec<_>, Vec<_>) =
@@ -571,9 +668,8 @@ where
         }
         self.status.send_modify(|status| status.snapshots = jobs.len());
         self.metrics.snapshots_pending(jobs.len());
-        let tables: Vec<TableName> = jobs.iter().map(|job| job.table.clone()).collect();
-        self.capture.watch(&tables);
         self.placing.plan(jobs);
+        self.capture.watch(&self.placing.watched());
         Ok(())
     }
 

@@ -246,6 +246,7 @@ impl AlertLane {
             body: Bytes::from(body.to_string()),
             event: Some(Arc::new(OwnedEvent::of(&shown))),
             alone: false,
+            fault: None,
         }
     }
 }

@@ -1,19 +1,22 @@
-//! What operators ask of webhook lanes: pauses, enabled endpoints, jobs. Commands leave it in the delivery store; here it is
+//! What operators ask of endpoints: pauses, enabled endpoints, jobs. Commands leave it in the delivery store; here it is
 //! picked up, handed to lanes, and done.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rowbridge_schema::EndpointName;
+use rowbridge_schema::config::EndpointConfig;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::job::Worker;
 use super::sender::Sender;
 use super::settings::WebhookLaneConfig;
-use crate::deliveries::{Job, JobEnd, Recorder, StoreError};
+use crate::deliveries::{Job, JobEnd, JobSpec, Recorder, StoreError};
 use crate::journal::Journal;
 use crate::lane::Orders;
+use crate::pump::Wishes;
+use crate::reread::Reread;
 
 /// An endpoint that jobs may be for.
 pub(crate) struct Place {
@@ -26,14 +29,22 @@ pub(crate) struct Desk<J: Journal> {
     journal: Arc<J>,
     recorder: Arc<Recorder>,
     places: HashMap<EndpointName, Arc<Place>>,
+    /// Endpoints that are sent rows as they are now, through the stream.
+    bridges: HashMap<EndpointName, EndpointConfig>,
+    wishes: Arc<Wishes>,
     /// Jobs at work, one for each endpoint.
     busy: HashMap<EndpointName, i64>,
     jobs: JoinSet<EndpointName>,
 }
 
 impl<J: Journal> Desk<J> {
-    pub(crate) fn new(journal: Arc<J>, recorder: Arc<Recorder>) -> Self {
-        Self { journal, recorder, places: HashMap::new(), busy: HashMap::new(), jobs: JoinSet::new() }
+    pub(crate) fn new(journal: Arc<J>, recorder: Arc<Recorder>, wishes: Arc<Wishes>) -> Self {
+        let (places, bridges) = (HashMap::new(), HashMap::new());
+        Self { journal, recorder, places, bridges, wishes, busy: HashMap::new(), jobs: JoinSet::new() }
+    }
+
+    pub(crate) fn add_bridge(&mut self, endpoint: EndpointConfig) {
+        self.bridges.insert(endpoint.name.clone(), endpoint);
     }
 
     pub(crate) fn add(&mut self, place: Place) {
@@ -87,9 +98,7 @@ impl<J: Journal> Desk<J> {
 
     async fn begin(&mut self, job: Job) -> Result<(), StoreError> {
         let Some(place) = self.places.get(&job.endpoint).cloned() else {
-            let error = format!("there is no endpoint {} that is not a bridge", job.endpoint);
-            self.recorder.finish(job.id, JobEnd::Failed { error }).await?;
-            return Ok(());
+            return self.begin_bridge(job).await;
         };
         let Some(job) = self.recorder.start(job.id).await? else { return Ok(()) };
         let name = job.endpoint.clone();
@@ -100,6 +109,40 @@ impl<J: Journal> Desk<J> {
             match worker.run(job).await {
                 Ok(()) => tracing::info!(endpoint = %name, job = id, kind, "a job has ended"),
                 Err(error) => tracing::warn!(endpoint = %name, job = id, kind, %error, "a job was cut short"),
+            }
+            name
+        });
+        Ok(())
+    }
+
+    /// A bridge takes rows as they are now, and nothing else beside its lane.
+    async fn begin_bridge(&mut self, job: Job) -> Result<(), StoreError> {
+        let endpoint = self.bridges.get(&job.endpoint).cloned();
+        let (Some(endpoint), JobSpec::Replay(spec)) = (endpoint, job.spec.clone()) else {
+            let error = match self.bridges.contains_key(&job.endpoint) {
+                true => {
+                    format!("endpoint {} is a bridge: it has no dead letters and no test event", job.endpoint)
+                }
+                false => format!("there is no endpoint {}", job.endpoint),
+            };
+            self.recorder.finish(job.id, JobEnd::Failed { error }).await?;
+            return Ok(());
+        };
+        let Some(job) = self.recorder.start(job.id).await? else { return Ok(()) };
+        let name = job.endpoint.clone();
+        self.busy.insert(name.clone(), job.id);
+        let reread = Reread {
+            endpoint,
+            journal: Arc::clone(&self.journal),
+            recorder: Arc::clone(&self.recorder),
+            wishes: Arc::clone(&self.wishes),
+        };
+        self.jobs.spawn(async move {
+            match reread.run(&job, &spec).await {
+                Ok(()) => tracing::info!(endpoint = %name, job = job.id, kind = "replay", "a job has ended"),
+                Err(error) => {
+                    tracing::warn!(endpoint = %name, job = job.id, kind = "replay", %error, "a job was cut short")
+                }
             }
             name
         });

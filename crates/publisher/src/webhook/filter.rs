@@ -8,7 +8,8 @@ use rowbridge_schema::event::EventOp;
 use rowbridge_schema::expr::{Bound, ExprError, Input, Program, Purpose, Row, Sent};
 use rowbridge_schema::{Cell, TableDef};
 
-use super::make::{Change, Common, MakeError, Shape};
+use super::make::{Change, Common, Shape};
+use super::unmade::RowError;
 
 /// Whether a condition says which rows, not which events.
 pub(crate) fn is_membership(program: &Program) -> bool {
@@ -50,6 +51,19 @@ impl Filter {
         Ok(Self { bound, membership, needs })
     }
 
+    /// As what a change may pass.
+    pub(crate) fn may_see(&self, op: EventOp) -> &'static [EventOp] {
+        match op {
+            EventOp::Insert => &[EventOp::Insert],
+            EventOp::Update if self.membership => &[EventOp::Insert, EventOp::Update, EventOp::Delete],
+            EventOp::Update => &[EventOp::Update],
+            EventOp::Delete => &[EventOp::Delete],
+            EventOp::Read => &[EventOp::Read],
+            EventOp::Truncate => &[EventOp::Truncate],
+            EventOp::Message => &[EventOp::Message],
+        }
+    }
+
     /// What the endpoint sees of a change; `None`: nothing.
     pub(crate) fn seen(
         &self,
@@ -57,7 +71,7 @@ impl Filter {
         shape: &Shape,
         change: Change<'_>,
         op: EventOp,
-    ) -> Result<Option<EventOp>, MakeError> {
+    ) -> Result<Option<EventOp>, RowError> {
         let run = change.run;
         let (old_cells, new_cells) =
             if op == EventOp::Truncate { (&[][..], &[][..]) } else { run.row(change.index) };
@@ -76,11 +90,7 @@ impl Filter {
                 position: change.position,
                 committed_at: change.committed_at,
             };
-            self.bound.matches(&input).map_err(|source| MakeError::Row {
-                table: shape.def.name.clone(),
-                position: change.position,
-                source,
-            })
+            self.bound.matches(&input).map_err(RowError::Filter)
         };
         let before: Option<&dyn Row> = if has(&run.old) { Some(&old) } else { None };
         let after: Option<&dyn Row> = if has(&run.new) { Some(&new) } else { None };

@@ -9,13 +9,12 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use rowbridge_schema::config::{Rate, Start};
 use rowbridge_schema::event::{EventOp, OwnedEvent};
-use rowbridge_schema::wire::{Op, Run};
-use rowbridge_schema::{Cell, Column, Dialect, Position, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Position, TableName, TablePatterns};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cursor::EventKey;
 use super::desk::Place;
-use super::make::{Change, Maker};
+use super::make::Maker;
 use super::outcome::{Verdict, judge};
 use super::outgoing::{Ended, Outgoing};
 use super::rate::Bucket;
@@ -26,7 +25,7 @@ use super::window::{Item, Parcel, ParcelLimits, Window};
 use crate::deliveries::{
     Job, JobEnd, JobSpec, Letter, Origin, Outcome, Recorder, Replay as ReplaySpec, Settled, StoreError,
 };
-use crate::journal::{Journal, JournalError, TableRef};
+use crate::journal::{Journal, JournalError};
 
 /// Letters in hand at a time.
 const CLAIM: u32 = 16;
@@ -89,6 +88,9 @@ impl<J: Journal> Worker<J> {
     /// Sends a letter as it was, signed anew; what a template makes of its events is made again.
     async fn send_letter(&self, letter: Letter) -> Settled {
         let letter = letter.letter;
+        if let Some(source) = letter.source.as_deref().filter(|source| Maker::is_change(source)) {
+            return self.send_again(source).await;
+        }
         let events: Vec<OwnedEvent> = match letter.source.as_deref().map(serde_json::from_str).transpose() {
             Ok(events) => events.unwrap_or_default(),
             Err(error) => {
@@ -113,6 +115,7 @@ impl<J: Journal> Worker<J> {
             body: Bytes::new(),
             event: event.map(Arc::new),
             alone: false,
+            fault: None,
         };
         let items = match events.is_empty() {
             true => vec![item(None)],
@@ -133,6 +136,40 @@ impl<J: Journal> Worker<J> {
             ready: None,
         };
         let outgoing = outgoing.rendered(&self.place.config);
+        self.send_once(outgoing).await
+    }
+
+    /// Makes the events of a change anew, of which an expression had failed, and sends them.
+    async fn send_again(&self, source: &str) -> Settled {
+        let config = &self.place.config;
+        let items = match Maker::new(config.common()).again(source) {
+            Ok(items) => items,
+            Err(error) => {
+                let reason = super::outcome::chain(&error);
+                return Settled::Dead {
+                    class: Some("expression".to_owned()),
+                    reason,
+                    status: None,
+                    attempts: 1,
+                };
+            }
+        };
+        if items.is_empty() {
+            tracing::info!(endpoint = %config.endpoint.name, "the endpoint does not take the event of a dead letter any more");
+        }
+        for item in items {
+            let mut outgoing = Outgoing::new(0, Parcel { items: vec![item] }, config);
+            outgoing.attempts = 1;
+            outgoing.origin = Origin::Retry;
+            let settled = self.send_once(outgoing).await;
+            if settled != Settled::Delivered {
+                return settled;
+            }
+        }
+        Settled::Delivered
+    }
+
+    async fn send_once(&self, outgoing: Outgoing) -> Settled {
         let ended = self.place.sender.send(outgoing).await;
         match self.judged(&ended) {
             Ok(()) => Settled::Delivered,
@@ -264,7 +301,7 @@ impl<J: Journal> Worker<J> {
             false => None,
         };
         let missing = sample.is_none() && config.webhook().request.has_templates();
-        let mut item = sample.unwrap_or_else(|| self.sample());
+        let mut item = sample.unwrap_or_else(|| super::sample::sample(config));
         item.id = format!("{}:test-{}", config.stream, job.id).into();
         let mut outgoing = Outgoing::new(0, Parcel { items: vec![item] }, config);
         if missing {
@@ -301,46 +338,18 @@ impl<J: Journal> Worker<J> {
         let mut window = Window::new(1, 1);
         for _ in 0..SAMPLE_LOOKS {
             let more = reading.fill(&mut window, |_| false).ok()?;
-            let taken = window.take(ParcelLimits { events: 1, bytes: usize::MAX });
-            if let Some(item) = taken.and_then(|parcel| parcel.items.into_iter().next()) {
-                return Some(item);
+            if let Some(parcel) = window.take(ParcelLimits { events: 1, bytes: usize::MAX }) {
+                match parcel.items.first() {
+                    Some(item) if item.fault.is_none() => return Some(item.clone()),
+                    _ => window.settle(&parcel),
+                };
+                continue;
             }
             if !more {
                 return None;
             }
         }
         None
-    }
-
-    /// An event of a table that there is not.
-    fn sample(&self) -> Item {
-        let column = |name: &str, kind: &str| Column { not_null: true, ..Column::new(name, kind) };
-        let def = TableDef {
-            dialect: Dialect::Postgres,
-            name: TableName::new("rowbridge", "test"),
-            columns: vec![column("id", "bigint"), column("note", "text")],
-            key: vec![0],
-            types: Vec::new(),
-            options: Vec::new(),
-        };
-        let table = TableRef::new(&def);
-        let run = Run {
-            table: table.id,
-            number: 1,
-            op: Op::Insert,
-            old: Vec::new(),
-            new: vec![0, 1],
-            maybe_missing: false,
-            cells: vec![Cell::text("1").into_owned(), Cell::text("a test event of Rowbridge").into_owned()],
-        };
-        let micros = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-        let change = Change { run: &run, index: 0, position: Position::ZERO, committed_at: micros as i64 };
-        let mut maker = Maker::for_test(self.place.config.common());
-        let mut items = Vec::new();
-        if let Ok(shape) = maker.shape(&table) {
-            let _ = maker.items(&shape, change, false, &mut items);
-        }
-        items.pop().expect("an insert of a plain table is one event in every format")
     }
 
     /// Records how an attempt ended.
@@ -374,7 +383,7 @@ struct Refusal {
 }
 
 /// The position right before another, so that a reader that begins behind it finds the other.
-fn before(position: Position) -> Position {
+pub(crate) fn before(position: Position) -> Position {
     match position.ordinal {
         0 => {
             let mut before = position;

@@ -11,13 +11,14 @@ use rowbridge_schema::event::outbox::{OutboxConfig, OutboxError};
 use rowbridge_schema::event::shape::{Shape as Columns, ShapeConfig, ShapeError};
 use rowbridge_schema::event::template::{TemplateError, Visible};
 use rowbridge_schema::event::{Event, EventOp, Field, OwnedEvent, cloudevents, json, xml};
-use rowbridge_schema::expr::{EvalError, ExprError, Input, Row, Sent};
+use rowbridge_schema::expr::{ExprError, Input, Row, Sent};
 use rowbridge_schema::wire::{Op, Run};
 use rowbridge_schema::{EndpointName, Position, SourceId, StreamName, TableDef, TableId, TableName};
 
 use super::cursor::EventKey;
 use super::filter::Filter;
 use super::message::Messages;
+use super::unmade::{RowError, Unmade};
 use super::window::Item;
 use crate::journal::TableRef;
 
@@ -34,7 +35,7 @@ pub(crate) struct Common {
     pub(crate) outboxes: Arc<[OutboxConfig]>,
 }
 
-/// A change that no event can be made of.
+/// A table of whose changes no events can be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MakeError {
     /// The journal's definition cannot be read.
@@ -52,12 +53,6 @@ pub(crate) enum MakeError {
     /// An outbox's configuration does not fit the table as it is now.
     #[error("[[outbox]] does not fit {table}")]
     Outbox { table: TableName, source: OutboxError },
-    /// A computed column fails for a row.
-    #[error("a computed column fails for a row of {table} at {position}")]
-    Computed { table: TableName, position: Position, source: EvalError },
-    /// The endpoint's filter fails for a row.
-    #[error("endpoint.when fails for a row of {table} at {position}")]
-    Row { table: TableName, position: Position, source: EvalError },
     /// The journal's rows cannot be read.
     #[error("rows of {table} in the journal cannot be read")]
     Rows { table: TableName, source: serde_json::Error },
@@ -117,15 +112,6 @@ impl Maker {
         Self { common, shapes: HashMap::new() }
     }
 
-    /// One that lets an event pass which no operator has asked for.
-    pub(crate) fn for_test(mut common: Common) -> Self {
-        common.webhook.operations = vec![EventOp::Insert];
-        common.webhook.when = None;
-        common.webhook.shape = ShapeConfig::default();
-        common.webhook.request.without_templates();
-        Self::new(common)
-    }
-
     /// The shape of a table, read from its definition the first time.
     pub(crate) fn shape(&mut self, table: &TableRef) -> Result<Arc<Shape>, MakeError> {
         if let Some(shape) = self.shapes.get(&table.id) {
@@ -161,14 +147,9 @@ impl Maker {
         Ok(shape)
     }
 
-    /// What is sent of a change: nothing, one event, or two where the format makes two of a changed key.
-    pub(crate) fn items<'a>(
-        &self,
-        shape: &'a Shape,
-        change: Change<'a>,
-        replay: bool,
-        out: &mut Vec<Item>,
-    ) -> Result<(), MakeError> {
+    /// What is sent of a change: nothing, one event, or two where the format makes two of a changed key. Where an expression
+    /// fails for its row, one item that says so.
+    pub(crate) fn items<'a>(&self, shape: &'a Shape, change: Change<'a>, replay: bool, out: &mut Vec<Item>) {
         if let Some(messages) = &shape.messages {
             return self.message(messages, shape, change, replay, out);
         }
@@ -179,14 +160,20 @@ impl Maker {
             Op::Read => EventOp::Read,
             Op::Truncate => EventOp::Truncate,
         };
+        let mut failed = None;
         if let Some(filter) = &shape.filter {
-            match filter.seen(&self.common, shape, change, op)? {
-                Some(seen) => op = seen,
-                None => return Ok(()),
+            // What the endpoint does not get in any case is not asked about.
+            if !filter.may_see(op).iter().any(|seen| self.common.webhook.operations.contains(seen)) {
+                return;
+            }
+            match filter.seen(&self.common, shape, change, op) {
+                Ok(Some(seen)) => op = seen,
+                Ok(None) => return,
+                Err(error) => failed = Some(error),
             }
         }
-        if !self.common.webhook.operations.contains(&op) {
-            return Ok(());
+        if failed.is_none() && !self.common.webhook.operations.contains(&op) {
+            return;
         }
         let cells = match op {
             EventOp::Truncate => (&[][..], &[][..]),
@@ -209,6 +196,8 @@ impl Maker {
             (Some(before), Some(after)) if full_old => Some(shape.columns.changed(before, after)),
             _ => None,
         };
+        let mut fields = |row| self.fields(shape, change, op, before, row, &mut failed);
+        let (shown_before, shown_after) = (fields(before), fields(after));
         let event = Event {
             id: &id,
             op,
@@ -222,14 +211,16 @@ impl Maker {
             committed_at: change.committed_at,
             replay,
             key: after.or(before).map(|row| shape.columns.key(row)).unwrap_or_default(),
-            before: self.fields(shape, change, op, before, before)?,
-            after: self.fields(shape, change, op, before, after)?,
+            before: shown_before,
+            after: shown_after,
             changed,
             message: None,
         };
         let lane = self.lane(shape, change.position, newest);
         let shown_key = shown(&event.key);
-        let (kept, alone) = self.kept(&event);
+        let fault = failed.map(|error| Unmade::new(error, shape, change, replay));
+        let (kept, alone) = self.kept(&event, fault.as_ref());
+        let first = out.len();
         let mut part = 0;
         self.render(shape, &event, &mut |headers, body| {
             out.push(Item {
@@ -246,24 +237,34 @@ impl Maker {
                 body: body.into_boxed_slice().into(),
                 event: kept.clone(),
                 alone,
+                fault: fault.clone(),
             });
             part += 1;
         });
-        Ok(())
+        if fault.is_some() {
+            out.truncate(first + 1);
+        }
     }
 
     /// The event for templates, where there are any, and whether it would spoil a batch.
-    pub(super) fn kept(&self, event: &Event<'_>) -> (Option<Arc<OwnedEvent>>, bool) {
+    pub(super) fn kept(
+        &self,
+        event: &Event<'_>,
+        fault: Option<&Arc<Unmade>>,
+    ) -> (Option<Arc<OwnedEvent>>, bool) {
         let request = &self.common.webhook.request;
+        let batched = self.common.webhook.policy.batch.max_events > 1;
+        if fault.is_some() {
+            return (None, batched);
+        }
         if !request.has_templates() {
             return (None, false);
         }
-        let batched = self.common.webhook.policy.batch.max_events > 1;
         let alone = batched && request.render(std::slice::from_ref(event), true).is_err();
         (Some(Arc::new(OwnedEvent::of(event))), alone)
     }
 
-    /// A row as the endpoint sees it.
+    /// A row as the endpoint sees it; without computed columns where an expression has `failed`, as one of them may here.
     fn fields<'a>(
         &'a self,
         shape: &'a Shape,
@@ -271,8 +272,9 @@ impl Maker {
         op: EventOp,
         before: Option<&'a Sent<'a>>,
         row: Option<&'a Sent<'a>>,
-    ) -> Result<Option<Vec<Field<'a>>>, MakeError> {
-        let Some(row) = row else { return Ok(None) };
+        failed: &mut Option<RowError>,
+    ) -> Option<Vec<Field<'a>>> {
+        let row = row?;
         let input = Input {
             op,
             before: before.map(|row| row as &dyn Row),
@@ -284,12 +286,13 @@ impl Maker {
             position: change.position,
             committed_at: change.committed_at,
         };
-        let fields = shape.columns.apply(row, Some(&input)).map_err(|source| MakeError::Computed {
-            table: shape.def.name.clone(),
-            position: change.position,
-            source,
-        })?;
-        Ok(Some(fields))
+        if failed.is_none() {
+            match shape.columns.apply(row, Some(&input)) {
+                Ok(fields) => return Some(fields),
+                Err(error) => *failed = Some(RowError::Computed(error)),
+            }
+        }
+        Some(shape.columns.apply(row, None).unwrap_or_default())
     }
 
     /// Events of one lane leave in order. Told by the table's own key, whatever the endpoint sees of it.
@@ -336,8 +339,11 @@ impl Maker {
                 // A changed key is two events there, each with a request of its own.
                 let columns: Vec<ColumnShape<'_>> = shape.columns().collect();
                 let options = Options { columns: &columns, types: &shape.def.types, ..Options::default() };
+                let batched = self.common.webhook.policy.batch.max_events > 1;
                 for message in debezium::write_events(event, &options) {
-                    take(Vec::new(), message.value);
+                    // Several events have no headers of their own.
+                    let header = message.http_header().filter(|_| !batched);
+                    take(header.into_iter().collect(), message.value);
                 }
                 return;
             }

@@ -13,6 +13,7 @@ use rowbridge_schema::{Position, TableDef, TableName};
 
 use super::cursor::EventKey;
 use super::make::{Change, Common, MakeError, Maker, Shape};
+use super::unmade::{RowError, Unmade};
 use super::window::Item;
 
 /// How messages are made of a table's rows.
@@ -48,7 +49,7 @@ impl Messages {
         shape: &Shape,
         change: Change<'_>,
         message: &Message<'_>,
-    ) -> Result<bool, MakeError> {
+    ) -> Result<bool, RowError> {
         let Some(Filter { bound, asks }) = &self.filter else { return Ok(true) };
         let row = if *asks { message.row() } else { Vec::new() };
         let input = Input {
@@ -62,11 +63,7 @@ impl Messages {
             position: change.position,
             committed_at: change.committed_at,
         };
-        bound.matches(&input).map_err(|source| MakeError::Row {
-            table: shape.def.name.clone(),
-            position: change.position,
-            source,
-        })
+        bound.matches(&input).map_err(RowError::Filter)
     }
 }
 
@@ -85,16 +82,18 @@ impl Maker {
         change: Change<'a>,
         replay: bool,
         out: &mut Vec<Item>,
-    ) -> Result<(), MakeError> {
+    ) {
         if change.run.op != Op::Insert || !self.common.webhook.operations.contains(&EventOp::Message) {
-            return Ok(());
+            return;
         }
         let (_, cells) = change.run.row(change.index);
         let row = Sent { columns: &change.run.new, cells };
         let message = messages.outbox.message(&row);
-        if !messages.takes(self, shape, change, &message)? {
-            return Ok(());
-        }
+        let fault = match messages.takes(self, shape, change, &message) {
+            Ok(true) => None,
+            Ok(false) => return,
+            Err(error) => Some(Unmade::new(error, shape, change, replay)),
+        };
         let id = format!("{}:{}", self.common.stream, change.position);
         // Logical messages have no key; those of one prefix belong together.
         let key = if message.logical { &message.kind } else { &message.key };
@@ -119,7 +118,7 @@ impl Maker {
             changed: None,
             message: Some(message),
         };
-        let (kept, alone) = self.kept(&event);
+        let (kept, alone) = self.kept(&event, fault.as_ref());
         self.render(shape, &event, &mut |headers, body| {
             out.push(Item {
                 key: EventKey { position: change.position, part: 0 },
@@ -135,9 +134,9 @@ impl Maker {
                 body: body.into_boxed_slice().into(),
                 event: kept.clone(),
                 alone,
+                fault: fault.clone(),
             });
         });
-        Ok(())
     }
 
     /// Messages of one key leave in order; one without key waits for no other.

@@ -7,6 +7,7 @@
 
 mod alert;
 mod breaker;
+mod compress;
 mod cursor;
 mod desk;
 mod filter;
@@ -18,8 +19,10 @@ mod outgoing;
 mod rate;
 mod reading;
 mod retry;
+mod sample;
 mod sender;
 mod settings;
+mod unmade;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,10 +45,13 @@ pub use self::cursor::CursorError;
 use self::cursor::{Cursor, EventKey};
 pub(crate) use self::desk::{Desk, Place};
 pub(crate) use self::filter::is_membership;
+pub(crate) use self::job::before;
 use self::make::Maker;
+pub(crate) use self::outcome::chain;
 use self::outgoing::{Ended, Outgoing};
-use self::rate::Bucket;
+pub(crate) use self::rate::Bucket;
 use self::reading::Reading;
+pub(crate) use self::reading::position;
 pub use self::sender::Sender;
 pub(crate) use self::sender::client_config;
 pub(crate) use self::settings::webhook_tls;
@@ -256,7 +262,8 @@ impl<J: Journal> WebhookLane<J> {
         }
         let oldest = self.journal.oldest();
         let wanted = match self.cursor.mark() {
-            Some(mark) => mark,
+            // Behind it where another publisher has delivered what lies between.
+            Some(mark) => mark.max(self.config.start),
             // A lane whose cursor is lost begins with what the journal still has: nothing undelivered ever leaves it.
             None => self.config.start.max(oldest),
         };

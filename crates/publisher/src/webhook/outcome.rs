@@ -63,7 +63,7 @@ pub(super) fn judge(ended: &Ended, retry_on: &[u16]) -> Verdict {
 }
 
 /// An error with its causes, as one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

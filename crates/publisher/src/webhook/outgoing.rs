@@ -102,6 +102,8 @@ impl Outgoing {
             [item] => item.headers.clone(),
             _ => Vec::new(),
         };
+        let unmade = parcel.items.iter().find_map(|item| item.fault.as_deref());
+        let fault = unmade.map(|unmade| Refused::Row(unmade.error.clone()));
         let outgoing = Self {
             number,
             parcel,
@@ -113,7 +115,7 @@ impl Outgoing {
             content_type: None,
             path: None,
             headers,
-            fault: None,
+            fault,
             ready: None,
         };
         outgoing.rendered(config)
@@ -132,7 +134,11 @@ impl Outgoing {
             Ok(rendered) => {
                 drop(events);
                 self.path = rendered.path;
-                self.headers.extend(rendered.headers);
+                // What the event says of itself goes before what the configuration makes of it.
+                let own = self.headers.len();
+                let free = |name: &String| self.headers[..own].iter().all(|(own, _)| own != name);
+                let further: Vec<_> = rendered.headers.into_iter().filter(|(name, _)| free(name)).collect();
+                self.headers.extend(further);
                 if let (Some(body), Some(template)) = (rendered.body, &request.body) {
                     self.body = body.into();
                     self.content_type = Some(template.content_type().as_str().to_owned());
@@ -182,6 +188,7 @@ impl Outgoing {
         };
         let events: Vec<&OwnedEvent> =
             self.parcel.items.iter().filter_map(|item| item.event.as_deref()).collect();
+        let unmade = first.fault.as_deref().map(|unmade| unmade.change.clone());
         Some(NewLetter {
             endpoint: config.endpoint.name.clone(),
             webhook_id: self.id.to_string(),
@@ -194,7 +201,7 @@ impl Outgoing {
             content_type: content_type(format).to_owned(),
             headers: if single { first.headers.clone() } else { Vec::new() },
             body: body.to_vec(),
-            source: (!events.is_empty()).then(|| serde_json::json!(events).to_string()),
+            source: unmade.or_else(|| (!events.is_empty()).then(|| serde_json::json!(events).to_string())),
             class: Some(class.to_owned()),
             reason: reason.to_owned(),
             status,

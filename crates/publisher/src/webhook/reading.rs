@@ -37,10 +37,10 @@ impl Classified for ReadError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Journal(_) => None,
-            Self::Make(MakeError::Filter { .. } | MakeError::Row { .. }) => {
+            Self::Make(MakeError::Filter { .. }) => {
                 Some("Correct endpoint.when and restart; events wait in the journal.".to_owned())
             }
-            Self::Make(MakeError::Columns { .. } | MakeError::Computed { .. }) => {
+            Self::Make(MakeError::Columns { .. }) => {
                 Some("Correct endpoint.columns and restart; events wait in the journal.".to_owned())
             }
             Self::Make(MakeError::Template { templated, .. }) => Some(format!(
@@ -283,7 +283,7 @@ impl<R: JournalReader> Reading<R> {
         }
         let mut items = Vec::new();
         let change = Change { run, index: begun.taken, position, committed_at: head.at };
-        self.maker.items(shape, change, self.replay.is_some(), &mut items)?;
+        self.maker.items(shape, change, self.replay.is_some(), &mut items);
         items.retain(|item| !settled(item.key));
         let key_order = self.maker.common.webhook.policy.order == Order::Key;
         let barrier = key_order && items.iter().any(|item| item.barrier);
@@ -298,7 +298,7 @@ impl<R: JournalReader> Reading<R> {
 }
 
 /// The position of change `row` of a run.
-fn position(head: &BlockHead, run: &Run<'_>, row: usize) -> Position {
+pub(crate) fn position(head: &BlockHead, run: &Run<'_>, row: usize) -> Position {
     let number = if run.op == Op::Truncate { run.number } else { run.number.saturating_add(row as u64) };
     match head.step {
         Step::Ordinal => head.last.with_ordinal(number),

@@ -2,14 +2,17 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use rowbridge_schema::config::{EndpointConfig, Templated, WebhookConfig};
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use rowbridge_schema::config::{Compression, EndpointConfig, Templated, WebhookConfig};
 use rowbridge_schema::event::template::RenderError;
 use rowbridge_schema::signature::{HEADER_ID, HEADER_TIMESTAMP, Signer};
 use rowbridge_schema::{Class, Classified};
 
+use super::compress::compressed;
 use super::outgoing::{Ended, Outgoing, Ready, content_type};
 use super::settings::{WebhookLaneConfig, WebhookSetupError};
+use super::unmade::RowError;
 use crate::deliveries::Origin;
 use crate::http::{
     AttemptError, Client, ClientConfig, Exchange, FramingHeader, PathError, Proxy, Request, Timing, Tls,
@@ -21,6 +24,8 @@ const REPLAY: HeaderName = HeaderName::from_static("rowbridge-replay");
 /// What of a row cannot be part of a request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Refused {
+    #[error(transparent)]
+    Row(RowError),
     #[error("endpoint.{templated} cannot be rendered")]
     Template { templated: Templated, source: RenderError },
     #[error(
@@ -49,6 +54,7 @@ impl Failure {
     pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Attempt(error) => error.label(),
+            Self::Refused(Refused::Row(_)) => "expression",
             Self::Refused(Refused::Template { .. } | Refused::NoSample) => "template",
             Self::Refused(_) => "request",
         }
@@ -66,6 +72,7 @@ impl Classified for Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Attempt(error) => error.hint(),
+            Self::Refused(Refused::Row(error)) => error.hint(),
             Self::Refused(Refused::Template { source, .. }) => source.hint(),
             Self::Refused(_) => None,
         }
@@ -83,6 +90,7 @@ pub struct Sender {
     content_type: HeaderValue,
     /// Those of the configuration that are the same for all events.
     headers: Vec<(HeaderName, HeaderValue)>,
+    compression: Option<Compression>,
 }
 
 impl Sender {
@@ -110,7 +118,8 @@ impl Sender {
             value.set_sensitive(true);
             headers.push((parsed, value));
         }
-        Ok(Self { client, signer: webhook.request.signer.clone(), path, content_type, headers })
+        let (signer, compression) = (webhook.request.signer.clone(), webhook.request.compression);
+        Ok(Self { client, signer, path, content_type, headers, compression })
     }
 
     /// Sends once, with a timestamp and a signature of its own.
@@ -145,7 +154,15 @@ impl Sender {
             return Err(fault.clone());
         }
         let path = outgoing.path.as_deref().unwrap_or(&self.path);
-        let mut request = Request::new(path, outgoing.body.clone())?;
+        let packed = self.compression.and_then(|how| Some((how.name(), compressed(how, &outgoing.body)?)));
+        let (encoding, body): (_, Bytes) = match packed {
+            Some((name, body)) => (Some(name), body),
+            None => (None, outgoing.body.clone()),
+        };
+        let mut request = Request::new(path, body.clone())?;
+        if let Some(name) = encoding {
+            request.set(CONTENT_ENCODING, HeaderValue::from_static(name))?;
+        }
         let content_type = match &outgoing.content_type {
             None => self.content_type.clone(),
             Some(text) => HeaderValue::from_str(text).map_err(|_| Refused::Header)?,
@@ -168,7 +185,7 @@ impl Sender {
         };
         match &self.signer {
             Some(signer) => {
-                for (name, value) in signer.headers(&outgoing.id, seconds, &outgoing.body) {
+                for (name, value) in signer.headers(&outgoing.id, seconds, &body) {
                     set(name, &value)?;
                 }
             }

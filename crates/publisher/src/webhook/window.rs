@@ -13,6 +13,7 @@ use rowbridge_schema::event::{EventOp, OwnedEvent};
 use rowbridge_schema::{Position, TableName};
 
 use super::cursor::EventKey;
+use super::unmade::Unmade;
 
 /// Settled events behind one that is not are remembered by 26 bytes each: so many that a key which fails for hours does
 /// not hold the others, and no more than a few MiB.
@@ -45,6 +46,8 @@ pub(crate) struct Item {
     pub(crate) event: Option<Arc<OwnedEvent>>,
     /// It cannot be rendered, and would take a batch with it.
     pub(crate) alone: bool,
+    /// Why it cannot be sent at all.
+    pub(crate) fault: Option<Arc<Unmade>>,
 }
 
 impl Item {
@@ -292,6 +295,7 @@ mod tests {
             body: Bytes::from_static(b"0123456789"),
             event: None,
             alone: false,
+            fault: None,
         }
     }
 

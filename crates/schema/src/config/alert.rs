@@ -40,6 +40,7 @@ pub(super) const ALERT: Keys = Keys {
         "client_cert",
         "client_key",
         "proxy",
+        "compression",
         "allow_networks",
         "ca",
         "timeout",

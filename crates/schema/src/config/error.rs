@@ -126,6 +126,11 @@ pub enum Problem {
     /// One header, written in two ways.
     #[error("this header stands here twice: letter case counts for nothing (remove one)")]
     HeaderTwice,
+    /// A header that says something of each event in the binary mode of CloudEvents.
+    #[error(
+        "this header is an attribute of each event and is written by Rowbridge alone: remove it, or rename it"
+    )]
+    EventAttribute,
     /// Not a content type.
     #[error(transparent)]
     ContentType(#[from] ContentTypeError),

@@ -10,7 +10,7 @@ use super::load_request::{self, Address};
 use super::load_subscriber::networks;
 use super::load_webhook;
 use super::reader::{Field, Keys, Reader, Section};
-use super::{EndpointConfig, EventFormat, Start, defaults};
+use super::{CloudEventsMode, EndpointConfig, EventFormat, Start, defaults};
 use crate::name::EndpointName;
 use crate::pattern::TablePatterns;
 
@@ -48,6 +48,7 @@ pub(super) const ENDPOINT: Keys = Keys {
         "client_cert",
         "client_key",
         "proxy",
+        "compression",
     ],
 };
 
@@ -112,6 +113,9 @@ fn endpoint(
             let webhook = load_webhook::webhook(reader, section, format);
             let template = format == EventFormat::Template;
             let request = load_request::request(reader, section, path, networks, template);
+            if format == EventFormat::CloudEvents(CloudEventsMode::Binary) {
+                load_request::no_attributes(reader, section);
+            }
             let webhook = webhook.zip(request).map(|(parts, request)| parts.with(request));
             (Some(Vec::new()), webhook.map(|webhook| Some(Box::new(webhook))))
         }

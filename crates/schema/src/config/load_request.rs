@@ -13,7 +13,8 @@ use super::error::Problem;
 use super::load::signing_keys;
 use super::proxy::ProxyUrl;
 use super::reader::{Field, Keys, Reader, Section, quoted_key};
-use super::request::{IdentityFiles, RequestConfig};
+use super::request::{Compression, IdentityFiles, RequestConfig};
+use crate::event::cloudevents::is_attribute;
 use crate::event::template::{
     BodyTemplate, ContentType, EndpointUrl, HeaderTemplate, PathTemplate, TemplateError, UrlError,
 };
@@ -120,6 +121,14 @@ pub(super) fn request(
         None => Some(None),
         Some(field) => proxy(reader, &field.secret()).map(Some),
     };
+    let compression = match section.get("compression") {
+        None => Some(None),
+        Some(field) => {
+            let choices = [("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
+            let hint = "the receiver has to understand it";
+            reader.choice(&field, "\"gzip\" or \"zstd\"", &choices, hint).map(Some)
+        }
+    };
     Some(RequestConfig {
         signer: signer?,
         path,
@@ -128,6 +137,7 @@ pub(super) fn request(
         auth: auth?,
         identity: identity?,
         proxy: proxy?,
+        compression: compression?,
     })
 }
 
@@ -201,6 +211,19 @@ fn headers(
         }
     }
     fine.then_some(headers)
+}
+
+/// Where headers carry an event's attributes, those of the configuration must not take their places.
+pub(super) fn no_attributes(reader: &mut Reader<'_>, section: &Section<'_>) {
+    let Some(field) = section.get("headers") else { return };
+    let DeValue::Table(table) = field.value else { return };
+    for (name, value) in table.iter() {
+        let name = name.get_ref().as_ref();
+        if is_attribute(&name.to_ascii_lowercase()) {
+            let child = field.child(format!("{}.{}", field.key, quoted_key(name)), value).secret();
+            reader.report(&child, Problem::EventAttribute);
+        }
+    }
 }
 
 fn header(

@@ -44,7 +44,7 @@ pub use auth::{Auth, AuthError, AuthMethod, ClientCredentials};
 pub use error::{ConfigError, ConfigErrors, Problem};
 pub use load::load;
 pub use proxy::{ProxyError, ProxyUrl};
-pub use request::{IdentityFiles, Rendered, RequestConfig, Templated};
+pub use request::{Compression, IdentityFiles, Rendered, RequestConfig, Templated};
 pub use server_url::DatabaseUrlError;
 pub use substitute::SubstituteError;
 pub use webhook::{

@@ -28,6 +28,28 @@ pub struct RequestConfig {
     pub identity: Option<IdentityFiles>,
     /// By which way; directly if left out.
     pub proxy: Option<ProxyUrl>,
+    /// How larger bodies are packed.
+    pub compression: Option<Compression>,
+}
+
+/// A `Content-Encoding`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl Compression {
+    /// As the header says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// PEM files of a client certificate.

@@ -20,7 +20,7 @@
 //! none), `subject` its key, the data its payload as it is, `datacontenttype` says what that is (JSON, `text/plain`, or
 //! `application/octet-stream` with `data_base64` in structured mode). What travels along are extension attributes: names in
 //! lower case without anything but letters and digits, as the specification asks for. Those that would take an
-//! attribute's place are left out.
+//! attribute's place are left out ([`left_out`] says which, for `check`).
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -65,6 +65,70 @@ const TAKEN: [&str; 14] = [
     "origin",
     "replay",
 ];
+
+/// Attributes that a header of the configuration may carry all the same: no event of ours has them.
+const FREE: [&str; 1] = ["dataschema"];
+
+/// A column that travels along with messages, but not with their CloudEvents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The column.
+    pub column: String,
+    /// Why.
+    pub why: LeftOutWhy,
+}
+
+/// Why a column is no attribute.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOutWhy {
+    /// Nothing of its name can be in an attribute's.
+    #[error("an attribute's name consists of the letters a to z and digits, and nothing of this one does")]
+    Nameless,
+    /// The attribute says something of the event.
+    #[error("the attribute {0} is the event's own")]
+    Reserved(String),
+    /// Another column comes before.
+    #[error("the attribute {attribute} is the column {other} already")]
+    Column {
+        /// The attribute.
+        attribute: String,
+        /// The column that has it.
+        other: String,
+    },
+}
+
+/// Of columns that travel along with messages, those that are no attributes of CloudEvents.
+#[must_use]
+pub fn left_out<'a>(columns: impl IntoIterator<Item = &'a str>) -> Vec<LeftOut> {
+    let mut names: Vec<(String, &str)> = Vec::new();
+    let mut left_out = Vec::new();
+    for column in columns {
+        let name = extension_name(column);
+        let why = match names.iter().find(|(other, _)| *other == name) {
+            _ if name.is_empty() => LeftOutWhy::Nameless,
+            _ if TAKEN.contains(&name.as_str()) => LeftOutWhy::Reserved(name),
+            Some((_, other)) => LeftOutWhy::Column { attribute: name, other: (*other).to_owned() },
+            None => {
+                names.push((name, column));
+                continue;
+            }
+        };
+        left_out.push(LeftOut { column: column.to_owned(), why });
+    }
+    left_out
+}
+
+/// Whether a header, named in lower case, carries an attribute of each event in binary mode.
+#[must_use]
+pub fn is_attribute(header: &str) -> bool {
+    header.strip_prefix("ce-").is_some_and(|name| TAKEN.contains(&name) && !FREE.contains(&name))
+}
+
+/// The header that carries a column of a message in binary mode.
+#[must_use]
+pub fn extension_header(column: &str) -> String {
+    format!("ce-{}", extension_name(column))
+}
 
 /// How events in structured mode become a batch.
 pub const BATCH: Framing = Framing::JSON_ARRAY;
@@ -269,6 +333,27 @@ mod tests {
             assert_eq!(header_value(text), header);
             assert_eq!(percent_encoding::percent_decode_str(header).decode_utf8().unwrap(), text);
         }
+    }
+
+    #[test]
+    fn columns_that_are_no_attributes_are_named() {
+        let columns = ["tenant", "Id", "data_schema", "__", "ten-ant", "trace"];
+        let reserved = |column: &str, name: &str| LeftOut {
+            column: column.to_owned(),
+            why: LeftOutWhy::Reserved(name.to_owned()),
+        };
+        let twice = LeftOutWhy::Column { attribute: "tenant".to_owned(), other: "tenant".to_owned() };
+        assert_eq!(
+            left_out(columns),
+            [
+                reserved("Id", "id"),
+                reserved("data_schema", "dataschema"),
+                LeftOut { column: "__".to_owned(), why: LeftOutWhy::Nameless },
+                LeftOut { column: "ten-ant".to_owned(), why: twice },
+            ]
+        );
+        assert!(is_attribute("ce-type") && is_attribute("ce-datacontenttype") && !is_attribute("ce-tenant"));
+        assert!(!is_attribute("ce-dataschema") && !is_attribute("x-ce-type"));
     }
 
     #[test]

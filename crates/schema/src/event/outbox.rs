@@ -170,6 +170,11 @@ impl Outbox {
         Ok(Self { id, kind, key, payload, json: config.json, headers, logical: config.is_logical() })
     }
 
+    /// Names of the columns that travel along.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|column| column.name.as_str())
+    }
+
     /// What a new row says.
     #[must_use]
     pub fn message<'a>(&'a self, row: &'a dyn Row) -> Message<'a> {

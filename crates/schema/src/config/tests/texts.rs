@@ -268,6 +268,7 @@ fn a_bridge_has_no_use_for_what_other_endpoints_have() {
         "signature = \"none\"",
         "client_cert = \"a\"",
         "proxy = \"a\"",
+        "compression = \"gzip\"",
     ] {
         let error = error_of("endpoint", line);
         assert!(error.ends_with("has no effect with format = \"bridge\" (remove it)"), "{error}");
@@ -304,6 +305,16 @@ fn requests_are_checked_where_they_are_written() {
         template("content_type = \"json\"\nbody = ''"),
         ["endpoint.content_type: not a content type; write one such as application/json"]
     );
+    let binary =
+        "format = \"cloudevents\"\nmode = \"binary\"\nheaders = { Ce-Type = \"a\", ce-tenant = \"b\" }";
+    assert_eq!(
+        told(binary),
+        [
+            "endpoint.headers.Ce-Type: this header is an attribute of each event and is written by Rowbridge alone: \
+          remove it, or rename it"
+        ]
+    );
+    assert_eq!(told(&binary.replace("binary", "structured")), [""; 0]);
     let json = |rest: &str| told(&format!("format = \"json\"\n{rest}"));
     for (lines, expected) in [
         ("body = ''", "endpoint.body: goes with format = \"template\" only (write that, or remove this)"),
@@ -326,6 +337,10 @@ fn requests_are_checked_where_they_are_written() {
         (
             "auth = { user = \"a:b\", password = \"hunter2\" }",
             "endpoint.auth: the user of basic authentication contains a colon or a control character",
+        ),
+        (
+            "compression = \"brotli\"",
+            "endpoint.compression: expected \"gzip\" or \"zstd\", found \"brotli\" (the receiver has to understand it)",
         ),
         ("auth = { user = \"a\" }", "endpoint.auth.password: missing (write password = \"${PASSWORD}\")"),
         (

@@ -34,7 +34,8 @@
 //! | MySQL's `TIMESTAMP(f)` in snapshots | f digits, as in the stream | without zeros at the end |
 //!
 //! A key change is two events, as in Debezium: a delete of the old key, then a create of the new one ([`parts`]). Debezium
-//! marks them by the headers [`NEW_KEY_HEADER`] and [`OLD_KEY_HEADER`]. Tombstones are never sent.
+//! marks them by the headers [`NEW_KEY_HEADER`] and [`OLD_KEY_HEADER`], which are HTTP's here as in its HTTP sink
+//! ([`Message::http_header`]). Tombstones are never sent.
 //!
 //! SQLite has no connector there. Its events have `"connector":"sqlite"` and plain JSON values.
 
@@ -47,6 +48,7 @@ mod text;
 mod time;
 mod value;
 
+use crate::event::natural::push_base64;
 use crate::event::{Event, EventOp, Field};
 use crate::table::TypeDefinition;
 use crate::types::ColumnType;
@@ -59,6 +61,9 @@ pub const NEW_KEY_HEADER: &str = "__debezium.newkey";
 
 /// Header of the create that a key change ends with: the old key.
 pub const OLD_KEY_HEADER: &str = "__debezium.oldkey";
+
+/// What Debezium Server's HTTP sink puts before the name of a header (`debezium.sink.http.headers.prefix`).
+const HTTP_PREFIX: &str = "x-debezium-";
 
 /// A column as the receiver sees it, whether or not an event carries a value for it.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +112,18 @@ pub struct Message {
     pub value: Vec<u8>,
     /// [`NEW_KEY_HEADER`] or [`OLD_KEY_HEADER`] with the other key.
     pub header: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Message {
+    /// The message's header as Debezium Server's HTTP sink sends it by default: a prefix before the name, the value in base64
+    /// (`debezium.sink.http.headers.encode.base64`).
+    #[must_use]
+    pub fn http_header(&self) -> Option<(String, String)> {
+        let (name, key) = self.header.as_ref()?;
+        let mut value = Vec::new();
+        push_base64(&mut value, key);
+        Some((format!("{HTTP_PREFIX}{name}"), String::from_utf8_lossy(&value).into_owned()))
+    }
 }
 
 /// What an event is sent as: one part, or two for an update that changes the key.

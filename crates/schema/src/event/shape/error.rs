@@ -1,7 +1,17 @@
 //! What a table and an endpoint's columns do not agree on.
 
-use crate::expr::ExprError;
+use crate::expr::{EvalError, ExprError};
 use crate::table::TableName;
+
+/// A computed column has no value for a row. Never holds a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the computed column {column} fails for this row")]
+pub struct ComputeError {
+    /// The name that the receiver sees.
+    pub column: String,
+    /// What failed.
+    pub source: EvalError,
+}
 
 /// Why columns cannot be shaped as configured.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

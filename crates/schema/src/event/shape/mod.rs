@@ -22,11 +22,11 @@ use std::borrow::Cow;
 
 use super::Field;
 use crate::cell::Cell;
-use crate::expr::{Bound, EvalError, Input, Program, Row};
+use crate::expr::{Bound, Input, Program, Row};
 use crate::secret::Secret;
 use crate::types::ColumnType;
 
-pub use error::ShapeError;
+pub use error::{ComputeError, ShapeError};
 use rule::Compiled;
 
 /// What an endpoint sees of its tables' columns. The default is everything as it is.
@@ -129,12 +129,14 @@ impl Shape {
         &'a self,
         row: &'a dyn Row,
         computing: Option<&Input<'a>>,
-    ) -> Result<Vec<Field<'a>>, EvalError> {
+    ) -> Result<Vec<Field<'a>>, ComputeError> {
         let mut fields = Vec::with_capacity(self.columns.len() + self.computed.len());
         fields.extend(self.columns.iter().filter_map(|shaped| shaped.field(row)));
         let Some(input) = computing else { return Ok(fields) };
         for made in &self.computed {
-            if let Some(cell) = made.bound.cell(input)? {
+            let cell = made.bound.cell(input);
+            let cell = cell.map_err(|source| ComputeError { column: made.name.clone(), source })?;
+            if let Some(cell) = cell {
                 fields.push(Field { name: &made.name, column: made.bound.column_type(), cell });
             }
         }

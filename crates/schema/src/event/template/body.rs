@@ -73,9 +73,23 @@ impl BodyTemplate {
                     is_json(line, at + 1)?;
                 }
             }
-            Escaping::Xml | Escaping::Html | Escaping::Form | Escaping::None => {}
+            Escaping::Xml => is_xml(&body)?,
+            Escaping::Html | Escaping::Form | Escaping::None => {}
         }
         Ok(body)
+    }
+}
+
+/// Well-formed, prefixes and all. A document type is the operator's own affair.
+fn is_xml(text: &str) -> Result<(), RenderError> {
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    match roxmltree::Document::parse_with_options(text, options) {
+        Ok(_) => Ok(()),
+        // The error's own text would quote the document.
+        Err(error) => {
+            let place = error.pos();
+            Err(RenderError::NotXml { line: place.row as usize, column: place.col as usize })
+        }
     }
 }
 

@@ -7,7 +7,7 @@ pub enum Escaping {
     Json,
     /// The same, where each line is a JSON text.
     JsonLines,
-    /// XML: entities.
+    /// XML: entities. The body must be one well-formed document.
     Xml,
     /// HTML: entities.
     Html,

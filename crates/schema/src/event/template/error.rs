@@ -197,6 +197,16 @@ pub enum RenderError {
         /// In the rendered text, from 1.
         column: usize,
     },
+    /// The result is not a well-formed XML document.
+    #[error(
+        "the rendered body is not well-formed XML at its line {line}, column {column}; see what it looks like with `rowbridge endpoint test`"
+    )]
+    NotXml {
+        /// In the rendered text, from 1.
+        line: usize,
+        /// In the rendered text, from 1.
+        column: usize,
+    },
     /// A value stands behind a backslash in a JSON string.
     #[error(
         "a value stands right after a backslash of a JSON string, which would change its meaning; remove the backslash"

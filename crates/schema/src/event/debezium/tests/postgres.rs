@@ -65,6 +65,8 @@ fn a_key_change_is_a_delete_and_a_create_with_headers() {
     let [delete, create] = &split[0][..] else { panic!("two messages") };
     let (old, new) = (br#"{"a":1,"b":"b"}"#.to_vec(), br#"{"a":1,"b":"e"}"#.to_vec());
     assert_eq!((delete.key.as_ref(), create.key.as_ref()), (Some(&old), Some(&new)));
+    let http = ("x-debezium-__debezium.newkey".to_owned(), "eyJhIjoxLCJiIjoiZSJ9".to_owned());
+    assert_eq!(delete.http_header(), Some(http));
     assert_eq!(delete.header, Some((NEW_KEY_HEADER, new)));
     assert_eq!(create.header, Some((OLD_KEY_HEADER, old)));
     let text = String::from_utf8_lossy(&delete.value);

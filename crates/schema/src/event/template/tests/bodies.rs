@@ -176,11 +176,33 @@ fn json_in_other_content_types_is_escaped_for_them() {
         body("text/xml", "<i>{{ after.info.a }}</i>"),
         "<i>{&quot;b&quot;: [1, &quot;x&quot;, null]}</i>"
     );
-    assert_eq!(body("application/xml", "{{ '<b/>' | raw }}{{ '<b/>' }}"), "<b/>&lt;b/&gt;");
+    assert_eq!(body("application/xml", "<a>{{ '<b/>' | raw }}{{ '<b/>' }}</a>"), "<a><b/>&lt;b/&gt;</a>");
     assert_eq!(
         body("application/x-www-form-urlencoded", "a={{ after.info.a.b | json }}"),
         "a=%5B1%2C+%22x%22%2C+null%5D"
     );
+}
+
+#[test]
+fn bodies_that_are_no_xml_are_not_sent() {
+    let world = World::new();
+    let row = world.row(&[("id", Some("1")), ("name", Some("<b>&"))]);
+    let rendered = |text: &str| template("application/soap+xml", text).render(&world.event(row.clone()));
+    for (text, line, column) in [
+        ("<a>\n  {{ after.name | raw }}</a>", 2, 6),
+        ("<a>{{ after.id }}</b>", 1, 5),
+        ("<a b='1' b='2'/>", 1, 10),
+        ("<s:Envelope>{{ after.id }}</s:Envelope>", 1, 2),
+        ("<a/><b/>", 1, 5),
+    ] {
+        assert_eq!(rendered(text), Err(RenderError::NotXml { line, column }), "{text}");
+    }
+    for text in [
+        "<?xml version=\"1.0\"?>\n<!DOCTYPE a>\n<a x=\"{{ after.name }}\">{{ after.name }}</a>\n",
+        "<s:E xmlns:s='urn:s'><!-- x --><s:B>{{ after.id }}</s:B></s:E>",
+    ] {
+        assert!(rendered(text).is_ok(), "{text}");
+    }
 }
 
 #[test]
