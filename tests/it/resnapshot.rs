@@ -208,7 +208,7 @@ async fn stale_rows_give_way_to_changes_of_the_stream() {
     collections(&pair, true).await;
     let source = pair.source().await;
     for i in 0..300 {
-        let (id, value) = (rows + 1 + i, i64::try_from(rows - i).unwrap());
+        let (id, value) = (rows + 1 + i, i64::from(rows - i));
         let (u, w) = if i % 2 == 0 { (-value, -10 * value) } else { (-10 * value, -value) };
         source.batch_execute(&format!("INSERT INTO t VALUES ({id}, {u}, {w}, 'new')")).await.unwrap();
     }

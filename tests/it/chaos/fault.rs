@@ -265,9 +265,9 @@ impl Stranger {
 impl Chaos<'_> {
     async fn stranger_answers(&mut self) {
         let proxy = self.pair.http_proxy();
-        // The last two stop the lane, which asks again a minute later: too long for a short run.
-        let statuses = [200, 409, 413, 500, 410, 422];
-        let status = statuses[self.random.random_range(0..size(4, 6))];
+        // The last three stop the lane, which asks again a minute later: too long for a short run.
+        let statuses = [200, 409, 500, 502, 410, 413, 422];
+        let status = statuses[self.random.random_range(0..size(4, 7))];
         self.stranger.0.answer_with(move |_| Reply::status(status).body("{\"position\": \"1/ffff/0\"}"));
         let upstream = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         proxy.set_upstream(upstream(self.stranger.0.port()));

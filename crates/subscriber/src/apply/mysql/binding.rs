@@ -332,7 +332,8 @@ pub(super) fn bind(def: &TableDef, mapped: &MappedTable, target: &TargetTable) -
             .position(|column| column.as_ref().is_some_and(|column| same(column, name)))?;
         columns.get(at)?.as_ref().map(|_| at as u16)
     };
-    let others = target.unique.iter().filter(|index| !index.computed && !(index.whole && covers(index)));
+    let met = |index: &&UniqueIndex| !(index.computed || index.whole && covers(index));
+    let others = target.unique.iter().filter(met);
     let others = others.filter_map(|index| {
         let columns = index.columns.iter().zip(&index.prefixes);
         columns.map(|(name, prefix)| Some((written(name)?, *prefix))).collect()
