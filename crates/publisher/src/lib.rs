@@ -4,6 +4,8 @@ pub mod capture;
 pub mod check;
 mod check_outbox;
 pub mod deliveries;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod http;
 pub mod journal;
 pub mod lane;

@@ -6,6 +6,8 @@ pub mod class;
 pub mod config;
 pub mod event;
 pub mod expr;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod header;
 pub mod name;
 pub mod pattern;

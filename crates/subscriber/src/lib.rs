@@ -3,6 +3,8 @@
 mod answer;
 pub mod apply;
 pub mod cross;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod lanes;
 mod metrics;
 pub mod plan;

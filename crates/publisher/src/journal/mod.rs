@@ -2,6 +2,8 @@
 
 mod block;
 mod codec;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod log;
 mod reader;
 mod recent;

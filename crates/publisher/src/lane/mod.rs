@@ -9,6 +9,8 @@ mod answer;
 mod attempt;
 mod batch;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod handle;
 mod outcome;
 mod probe;

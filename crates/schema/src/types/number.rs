@@ -1,12 +1,16 @@
 //! Numbers as text: integers, decimals, binary floats.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use super::conversion::Unholdable;
 
 /// Largest exponent that is written out: beyond PostgreSQL's `numeric`.
 const MAX_EXPONENT: usize = 150_000;
+
+/// Zeros behind a text up to a length. `format!` panics beyond 65,535.
+fn pad(text: &mut String, length: usize) {
+    text.extend(std::iter::repeat_n('0', length.saturating_sub(text.len())));
+}
 
 /// A decimal number, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +55,8 @@ impl<'a> Decimal<'a> {
         } else {
             whole.len() + shift
         };
-        let padded = format!("{all:0<point$}");
+        let mut padded = all;
+        pad(&mut padded, point);
         Some(Self::at(negative, &padded, point))
     }
 
@@ -103,8 +108,9 @@ impl<'a> Decimal<'a> {
         let wanted = scale.map_or(self.fraction.len(), |scale| usize::try_from(scale).unwrap_or(0));
         if wanted > 0 {
             out.push('.');
-            let kept = &self.fraction[..wanted.min(self.fraction.len())];
-            let _ = write!(out, "{kept:0<wanted$}");
+            let end = out.len() + wanted;
+            out.push_str(&self.fraction[..wanted.min(self.fraction.len())]);
+            pad(&mut out, end);
         }
         out
     }
@@ -199,6 +205,9 @@ mod tests {
         assert_eq!(text("1.2345e2", None), "123.45");
         assert_eq!(text("5e-324", None).len(), 326);
         assert_eq!(text("1.5", Some(3)), "1.500");
+        // Longer than what `format!` pads to.
+        assert_eq!(text("1e70000", None).len(), 70_001);
+        assert_eq!(text("1.5e-70000", None).len(), 70_003);
         assert_eq!(text("1.500", Some(1)), "1.5");
         for none in ["", "-", ".5", "1.", "1e", "1e+", "+1", "0x1", "1e999999", "NaN", "1 "] {
             assert_eq!(Decimal::parse(none), None, "{none:?}");

@@ -49,7 +49,7 @@ pub(crate) struct ReceivedBody {
     _share: Share,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl ReceivedBody {
     pub(crate) fn for_test(bytes: &[u8]) -> Self {
         Self { bytes: bytes.to_vec(), _share: Share { budget: Budget::new(0), bytes: 0 } }

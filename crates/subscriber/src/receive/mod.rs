@@ -2,6 +2,8 @@
 
 mod address;
 pub(crate) mod body;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 pub(crate) mod limits;
 mod refusal;
 pub(crate) mod route;

@@ -302,7 +302,7 @@ impl<T: ApplyTarget> Handler for Routes<T> {
 
 /// Why a well-formed delivery does not belong here.
 #[derive(Debug, thiserror::Error)]
-enum HeadError {
+pub(super) enum HeadError {
     #[error(
         "this path takes stream {expected}, the delivery belongs to stream {found}: compare `endpoint.url` with \
          `receive.path` and `receive.stream`"
@@ -314,7 +314,7 @@ enum HeadError {
     OpenAndSplit,
 }
 
-fn check_head(head: &DeliveryHead, expected: &StreamName) -> Result<(), HeadError> {
+pub(super) fn check_head(head: &DeliveryHead, expected: &StreamName) -> Result<(), HeadError> {
     if head.stream != *expected {
         return Err(HeadError::Stream { expected: expected.clone(), found: head.stream.clone() });
     }
@@ -333,7 +333,7 @@ fn check_head(head: &DeliveryHead, expected: &StreamName) -> Result<(), HeadErro
 }
 
 /// The endpoint of a delivery that cannot be read as a whole, for example because its wire is newer.
-fn lane_of(body: &[u8]) -> Option<EndpointName> {
+pub(super) fn lane_of(body: &[u8]) -> Option<EndpointName> {
     #[derive(Deserialize)]
     struct EndpointOnly {
         endpoint: EndpointName,
@@ -341,14 +341,14 @@ fn lane_of(body: &[u8]) -> Option<EndpointName> {
     serde_json::from_slice::<EndpointOnly>(body).ok().map(|head| head.endpoint)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case(wire::CONTENT_TYPE)
 }
 
-fn content_encoding(headers: &HeaderMap) -> Option<Encoding> {
+pub(super) fn content_encoding(headers: &HeaderMap) -> Option<Encoding> {
     let mut values = headers.get_all(CONTENT_ENCODING).iter();
     match (values.next(), values.next()) {
         (None, _) => Some(Encoding::Identity),

@@ -50,7 +50,7 @@ impl Collations {
         self.by_id.get(&id).map(|(name, charset)| (name.as_str(), charset))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of(entries: &[(u64, &str, &str, u32)]) -> Self {
         let charset = |name: &str, max_len| Charset { name: name.to_owned(), max_len };
         let by_id =

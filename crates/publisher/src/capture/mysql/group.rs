@@ -545,7 +545,7 @@ impl MysqlCapture {
 }
 
 /// An XA transaction's id as servers write it into statements.
-fn xid(bytes: &mut Bytes<'_>) -> Result<String, Broken> {
+pub(super) fn xid(bytes: &mut Bytes<'_>) -> Result<String, Broken> {
     let format = bytes.u32()?;
     let (global, branch) = (usize::from(bytes.u8()?), usize::from(bytes.u8()?));
     let mut hex = |length| -> Result<String, Broken> {

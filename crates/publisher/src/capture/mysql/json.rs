@@ -22,17 +22,20 @@ pub(super) fn print(body: &[u8], out: &mut String) -> Result<(), Broken> {
         out.push_str("null");
         return Ok(());
     };
-    element(*kind, body, out, 0)
+    // Every entry, key and text has bytes of its own. Without this bound, offsets that lead to one place many times would
+    // make a few bytes a text without end.
+    let mut left = body.len();
+    element(*kind, body, out, 0, &mut left)
 }
 
-fn element(kind: u8, body: &[u8], out: &mut String, depth: u32) -> Result<(), Broken> {
+fn element(kind: u8, body: &[u8], out: &mut String, depth: u32, left: &mut usize) -> Result<(), Broken> {
     if depth > MAX_DEPTH {
         return Err(Broken("its JSON is nested too deeply"));
     }
     let mut bytes = Bytes(body);
     match kind {
-        0 | 1 => container(body, true, kind == 1, out, depth),
-        2 | 3 => container(body, false, kind == 3, out, depth),
+        0 | 1 => container(body, true, kind == 1, out, depth, left),
+        2 | 3 => container(body, false, kind == 3, out, depth, left),
         4 => literal(bytes.u8()?, out),
         5 => number(out, bytes.u16()? as i16),
         6 => number(out, bytes.u16()?),
@@ -46,12 +49,14 @@ fn element(kind: u8, body: &[u8], out: &mut String, depth: u32) -> Result<(), Br
         }
         12 => {
             let length = variable(&mut bytes)?;
+            spend(left, length)?;
             quoted(utf8(bytes.take(length)?)?, out);
             Ok(())
         }
         15 => {
             let kind = bytes.u8()?;
             let length = variable(&mut bytes)?;
+            spend(left, length)?;
             opaque(kind, bytes.take(length)?, out)
         }
         _ => Err(BROKEN),
@@ -86,7 +91,19 @@ fn variable(bytes: &mut Bytes<'_>) -> Result<usize, Broken> {
     Err(BROKEN)
 }
 
-fn container(body: &[u8], object: bool, large: bool, out: &mut String, depth: u32) -> Result<(), Broken> {
+fn spend(left: &mut usize, bytes: usize) -> Result<(), Broken> {
+    *left = left.checked_sub(bytes).ok_or(BROKEN)?;
+    Ok(())
+}
+
+fn container(
+    body: &[u8],
+    object: bool,
+    large: bool,
+    out: &mut String,
+    depth: u32,
+    left: &mut usize,
+) -> Result<(), Broken> {
     let width = if large { 4 } else { 2 };
     let mut head = Bytes(body);
     let count = head.uint(width)? as usize;
@@ -99,6 +116,7 @@ fn container(body: &[u8], object: bool, large: bool, out: &mut String, depth: u3
     if count.checked_mul(width + 1).is_none_or(|bytes| bytes > body.len().saturating_sub(values_at)) {
         return Err(BROKEN);
     }
+    spend(left, count * (key_size + width + 1))?;
     out.push(if object { '{' } else { '[' });
     for index in 0..count {
         if index > 0 {
@@ -108,6 +126,7 @@ fn container(body: &[u8], object: bool, large: bool, out: &mut String, depth: u3
             let mut entry = Bytes(at(keys_at + index * key_size)?);
             let offset = entry.uint(width)? as usize;
             let length = usize::from(entry.u16()?);
+            spend(left, length)?;
             quoted(utf8(at(offset)?.get(..length).ok_or(BROKEN)?)?, out);
             out.push_str(": ");
         }
@@ -115,10 +134,10 @@ fn container(body: &[u8], object: bool, large: bool, out: &mut String, depth: u3
         let kind = *entry.first().ok_or(BROKEN)?;
         let inlined = matches!(kind, 4..=6) || large && matches!(kind, 7 | 8);
         if inlined {
-            element(kind, &entry[1..], out, depth + 1)?;
+            element(kind, &entry[1..], out, depth + 1, left)?;
         } else {
             let offset = Bytes(&entry[1..]).uint(width)? as usize;
-            element(kind, at(offset)?, out, depth + 1)?;
+            element(kind, at(offset)?, out, depth + 1, left)?;
         }
     }
     out.push(if object { '}' } else { ']' });
@@ -283,6 +302,17 @@ mod tests {
         assert_eq!(text(&datetime).unwrap(), "\"2015-01-15 23:24:25.120000\"");
         datetime[1] = kind::DATE;
         assert_eq!(text(&datetime).unwrap(), "\"2015-01-15\"");
+    }
+
+    #[test]
+    fn offsets_that_lead_to_one_place_are_refused() {
+        // Arrays of two elements, both of which are the next array, 100 deep: 2^100 elements in a kilobyte.
+        let mut body = vec![2];
+        for _ in 0..100 {
+            body.extend([2, 0, 232, 3, 2, 10, 0, 2, 10, 0]);
+        }
+        body.resize(1100, 0);
+        assert!(text(&body).is_err());
     }
 
     #[test]

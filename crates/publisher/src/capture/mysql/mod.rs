@@ -14,6 +14,8 @@ pub mod client;
 mod doubt;
 pub mod error;
 mod foreign_key;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod group;
 pub mod gtid;
 mod json;

@@ -58,7 +58,8 @@ pub(super) fn inflate(data: &[u8]) -> Result<Vec<u8>, Broken> {
     if length > MAX_INFLATED {
         return Err(Broken("its uncompressed length is beyond 1 GiB"));
     }
-    let mut inflated = Vec::with_capacity(length as usize);
+    // Only what is there takes memory: a length alone is not believed.
+    let mut inflated = Vec::new();
     let read = flate2::read::ZlibDecoder::new(bytes.0).take(length + 1).read_to_end(&mut inflated);
     if read.is_err() || inflated.len() as u64 != length {
         return Err(Broken("it cannot be uncompressed"));

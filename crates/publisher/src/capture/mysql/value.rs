@@ -227,7 +227,8 @@ impl Decode {
             },
             Self::Set { width, labels } => {
                 let bits = bytes.uint(*width)?;
-                if bits.checked_shr(labels.len() as u32).unwrap_or(0) != 0 {
+                // A SET has 64 labels at most, which a damaged table map does not know.
+                if labels.len() > 64 || bits.checked_shr(labels.len() as u32).unwrap_or(0) != 0 {
                     return Err(Broken("a label is not known"));
                 }
                 let mut first = true;
@@ -656,7 +657,7 @@ pub(super) fn plain(code: u8, meta: u16, unsigned: bool) -> Option<Decode> {
         kind::NEWDECIMAL => Decode::Decimal((meta >> 8) as u8, meta as u8),
         kind::FLOAT => Decode::Float,
         kind::DOUBLE => Decode::Double,
-        kind::BIT => Decode::Bit(usize::from(meta)),
+        kind::BIT if (1..=64).contains(&meta) => Decode::Bit(usize::from(meta)),
         kind::YEAR => Decode::Year,
         kind::DATE | kind::NEWDATE => Decode::Date,
         kind::TIME2 => Decode::Time(meta as u8),

@@ -192,7 +192,7 @@ pub(super) fn unexpected(tag: u8, during: &'static str) -> WalsenderError {
     ProtocolError::UnexpectedMessage { tag: Tag(tag), during }.into()
 }
 
-fn data_row(mut body: Bytes) -> Result<Vec<Option<String>>, ProtocolError> {
+pub(super) fn data_row(mut body: Bytes) -> Result<Vec<Option<String>>, ProtocolError> {
     const MALFORMED: ProtocolError = ProtocolError::Malformed { what: "data row" };
     let count = body.try_get_u16().map_err(|_| MALFORMED)?;
     let mut row = Vec::with_capacity(usize::from(count).min(body.len() / 4));

@@ -167,7 +167,7 @@ impl ReplicationStream {
     }
 }
 
-fn frame(parameters: &mut Parameters, raw: Raw) -> Result<Option<Frame>, WalsenderError> {
+pub(super) fn frame(parameters: &mut Parameters, raw: Raw) -> Result<Option<Frame>, WalsenderError> {
     if raw.tag == b'd' {
         return Ok(Some(copy_data(raw.body)?));
     }

@@ -16,6 +16,8 @@ mod command;
 mod connect;
 mod copy;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod transport;
 mod wire;
 
