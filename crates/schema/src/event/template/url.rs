@@ -116,6 +116,10 @@ impl EndpointUrl {
     /// Tags in scheme, host or port; no URL; no template.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let scheme = text.find("://").ok_or(::url::ParseError::RelativeUrlWithoutBase)?;
+        // `://` further back is a part of a path, of a query or of a fragment.
+        if text[..scheme].contains(['/', '?', '#', '\\']) {
+            return Err(::url::ParseError::RelativeUrlWithoutBase.into());
+        }
         let host = scheme + 3;
         let end = text[host..].find(['/', '?', '#', '\\']).map_or(text.len(), |at| host + at);
         if ["{{", "{%", "{#"].iter().any(|tag| text[..text.len().min(end + 1)].contains(tag)) {
