@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rowbridge_tests::kills::repeated;
 use rowbridge_tests::mariadb::ServerOptions;
-use rowbridge_tests::metrics::Metrics;
+use rowbridge_tests::metrics::{Metrics, http_client};
 use rowbridge_tests::postgres::ClusterOptions;
 use rowbridge_tests::scenario::{Kind, Pair, PairOptions};
 use rowbridge_tests::size::size;
@@ -93,7 +93,11 @@ async fn run(options: PairOptions, seed: u64) {
     let mut chaos = Chaos::new(&pair, seed, disk);
     chaos.rage(Duration::from_secs(size(10, 30))).await;
     let transactions = load.stop().await;
-    pair.wait_equal_within(&TABLES, Duration::from_secs(size(90, 240))).await;
+    let patience = Duration::from_secs(size(90, 240));
+    let ports = [pair.publisher_config.admin_port, pair.subscriber_config.admin_port];
+    let telling = tokio::spawn(tell_after(patience - Duration::from_secs(5), ports));
+    pair.wait_equal_within(&TABLES, patience).await;
+    telling.abort();
     chaos.nobody_ended();
     chaos.count_repeated().await;
     let faults: u32 = chaos.counts.values().sum();
@@ -105,6 +109,18 @@ async fn run(options: PairOptions, seed: u64) {
     assert!(chaos.repeated <= faults, "more deliveries were repeated than there were faults");
     let metrics = Metrics::scrape(pair.publisher_config.admin_port).await.unwrap();
     assert_eq!(metrics.value("rowbridge_snapshot_pending_tables", &[("stream", "shop")]), Some(0.0));
+}
+
+/// Where both ends stand, shortly before nobody waits any longer: whether a change is still on its way, or will never come.
+async fn tell_after(time: Duration, ports: [u16; 2]) {
+    tokio::time::sleep(time).await;
+    for port in ports {
+        let answer = http_client().get(format!("http://127.0.0.1:{port}/metrics")).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("rowbridge_") && !line.contains("_bucket"))
+            .for_each(|line| println!("{line}"));
+    }
 }
 
 async fn seeds(source: Kind, target: Kind) {
