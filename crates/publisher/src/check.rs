@@ -77,12 +77,8 @@ pub async fn check_source(source: &SourceConfig) -> Vec<Finding> {
             }
         },
         DatabaseUrl::Sqlite(path) => {
-            let file = sqlite::SqliteSource {
-                path: path.clone(),
-                tables: source.tables.clone(),
-                max_log_rows: source.max_log_rows,
-                old_rows: OldRows::default(),
-            };
+            let (tables, old_rows) = (source.tables.clone(), OldRows::default());
+            let file = sqlite::SqliteSource::new(path.clone(), tables, source.max_log_rows, old_rows);
             match tokio::task::block_in_place(|| file.check()) {
                 Ok(items) => {
                     let opened = Finding::ok(format!("{} can be opened", path.display()));

@@ -273,7 +273,7 @@ pub(crate) struct SqliteSource(sqlite::SqliteSource);
 impl SqliteSource {
     pub(crate) fn new(config: SourceConfig, path: PathBuf, old_rows: OldRows) -> Self {
         let SourceConfig { tables, max_log_rows, .. } = config;
-        Self(sqlite::SqliteSource { path, tables, max_log_rows, old_rows })
+        Self(sqlite::SqliteSource::new(path, tables, max_log_rows, old_rows))
     }
 }
 

@@ -18,6 +18,7 @@ use rusqlite::{Connection, params_from_iter};
 use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::sqlite::SqliteError;
+use crate::capture::sqlite::cut::Cut;
 use crate::capture::sqlite::inspect::{self, Table};
 use crate::capture::sqlite::install;
 use crate::capture::sqlite::value::{cell, key_text, readings};
@@ -33,6 +34,7 @@ pub struct SqliteSnapshots {
 struct Inner {
     conn: Connection,
     tables: TablePatterns,
+    cut: Cut,
     /// A whole read in progress: its transaction is open on `conn`.
     whole: Option<Whole>,
     /// Where the last chunk of each table ended, with the classes that a key's text does not tell.
@@ -56,12 +58,12 @@ struct Rows {
 }
 
 impl SqliteSnapshots {
-    pub(crate) async fn open(path: PathBuf, tables: TablePatterns) -> Result<Self, SqliteError> {
+    pub(crate) async fn open(path: PathBuf, tables: TablePatterns, cut: Cut) -> Result<Self, SqliteError> {
         let file = path.clone();
         let open = move || {
             let conn = install::open(&file)?;
             install::source_id(&conn, &file)?;
-            Ok(Inner { conn, tables, whole: None, ends: HashMap::new() })
+            Ok(Inner { conn, tables, cut, whole: None, ends: HashMap::new() })
         };
         match tokio::task::spawn_blocking(open).await {
             Ok(inner) => Ok(Self { path, inner: Arc::new(Mutex::new(inner?)) }),
@@ -130,12 +132,18 @@ impl Inner {
             return self.read_whole(max_bytes).map(Some);
         }
         self.end_whole()?;
+        let shared = self.cut.clone();
+        let mut cut = shared.hold();
         self.begin()?;
         let Some(table) = inspect::table(&self.conn, &name.name)? else {
             self.commit()?;
             return Ok(None);
         };
         let last = install::state(&self.conn)?.last;
+        if !table.is_keyed() {
+            *cut = Some(last);
+        }
+        drop(cut);
         if pages_by_key(&table) {
             let chunk = self.read_by_key(&table, after, max_bytes, last);
             self.commit()?;

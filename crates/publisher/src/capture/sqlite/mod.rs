@@ -11,6 +11,7 @@
 //! `ALTER TABLE ... DROP COLUMN` fails while the triggers name the column (see [`SqliteSource::check`]).
 
 mod check;
+pub(crate) mod cut;
 mod ddl;
 mod error;
 pub(crate) mod inspect;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use check::{CheckItem, Severity};
 pub use error::SqliteError;
 
+use self::cut::Cut;
 use self::worker::{Command, Settings, Worker};
 use crate::capture::{Capture, CaptureStart, Captured, OldRows, Retained};
 use crate::journal::Resume;
@@ -51,9 +53,16 @@ pub struct SqliteSource {
     pub max_log_rows: u64,
     /// Whose old rows are logged whole.
     pub old_rows: OldRows,
+    cut: Cut,
 }
 
 impl SqliteSource {
+    /// The fields' meaning is theirs.
+    #[must_use]
+    pub fn new(path: PathBuf, tables: TablePatterns, max_log_rows: u64, old_rows: OldRows) -> Self {
+        Self { path, tables, max_log_rows, old_rows, cut: Cut::default() }
+    }
+
     /// Installs what is missing (one short write transaction) and starts to read.
     ///
     /// Without `start.resume` it begins at the present end of the log: what is in the log then is also in a snapshot that
@@ -68,6 +77,7 @@ impl SqliteSource {
             tables: self.tables.clone(),
             max_log_rows: self.max_log_rows,
             old_rows: self.old_rows.clone(),
+            cut: self.cut.clone(),
         };
         let (commands, orders) = std::sync::mpsc::channel();
         let (items_in, items) = mpsc::channel(1);
@@ -91,12 +101,13 @@ impl SqliteSource {
         Ok(SqliteCapture { path, source, epoch, commands, items, asked: false })
     }
 
-    /// A reader of existing rows on its own connection.
+    /// A reader of existing rows on its own connection. A capture beside it has to come of this value, or a copy of it: the
+    /// two tell each other where tables without keys were read.
     ///
     /// # Errors
     /// See [`SqliteError`]; the change log must be installed.
     pub async fn snapshots(&self) -> Result<SqliteSnapshots, SqliteError> {
-        SqliteSnapshots::open(canonical(&self.path)?, self.tables.clone()).await
+        SqliteSnapshots::open(canonical(&self.path)?, self.tables.clone(), self.cut.clone()).await
     }
 
     /// What an operator should know before this database is captured. Reads only; blocks for a moment.

@@ -11,6 +11,7 @@ use rowbridge_schema::{Offset, Position, StorageClass, TableDef, TableName, Tabl
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::cut::{self, Cut};
 use super::error::SqliteError;
 use super::inspect;
 use super::install::{self, State};
@@ -68,9 +69,12 @@ pub(crate) struct LogReader {
     epoch: u32,
     /// Everything up to here was handed out.
     pub(crate) read: i64,
-    /// A transaction ended here: the end of the log as some read saw it. Blocks up to here are parts of one transaction,
+    /// A transaction ended here: the end of the log as some read saw it, this one's or a snapshot's. Blocks up to here are parts of one transaction,
     /// as far as anybody can tell: the log does not say where a commit was.
     horizon: i64,
+    /// The end of the log as the latest look saw it.
+    end: i64,
+    cut: Cut,
     /// A block was handed out that did not end its transaction.
     open: bool,
     shapes: HashMap<i64, Arc<Shape>>,
@@ -98,9 +102,9 @@ struct Draft {
 }
 
 impl LogReader {
-    pub(crate) fn new(path: PathBuf, patterns: TablePatterns, epoch: u32, read: i64) -> Self {
+    pub(crate) fn new(path: PathBuf, patterns: TablePatterns, cut: Cut, epoch: u32, read: i64) -> Self {
         let (shapes, watched) = (HashMap::new(), HashSet::new());
-        Self { path, patterns, epoch, read, horizon: read, open: false, shapes, watched }
+        Self { path, patterns, epoch, read, horizon: read, end: read, cut, open: false, shapes, watched }
     }
 
     pub(crate) fn watch(&mut self, tables: HashSet<TableName>) {
@@ -109,7 +113,7 @@ impl LogReader {
 
     /// Whether a former look saw more than was handed out.
     pub(crate) fn has_more(&self) -> bool {
-        self.read < self.horizon
+        self.read < self.end
     }
 
     /// The next block or announcement, in one short read transaction.
@@ -117,8 +121,11 @@ impl LogReader {
     /// An overflow is told only after everything that was logged before it: the log is a true prefix.
     pub(crate) fn look(&mut self, conn: &Connection) -> Result<Look, SqliteError> {
         // Rolled back when dropped: a read has nothing to commit.
+        let cut = self.cut.hold();
         let tx = conn.unchecked_transaction().map_err(SqliteError::sql("begin to read the change log"))?;
         let state = install::state(&tx)?;
+        let end = cut::end(*cut, self.read, state.last);
+        drop(cut);
         if state.last < self.read {
             let (end, resume) = (state.last, self.read);
             return Err(SqliteError::StartedOver { path: self.path.clone(), end, resume });
@@ -127,8 +134,9 @@ impl LogReader {
             let (pruned, resume) = (state.pruned, self.read);
             return Err(SqliteError::Gone { path: self.path.clone(), pruned, resume });
         }
-        if !self.has_more() {
-            self.horizon = state.last;
+        self.end = state.last;
+        if self.read >= self.horizon {
+            self.horizon = end;
         }
         let found = if self.has_more() { self.page(&tx)? } else { None };
         if found.is_none() && !self.has_more() && state.is_overflowed() {

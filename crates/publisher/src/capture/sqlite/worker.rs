@@ -11,6 +11,7 @@ use rowbridge_schema::{Offset, SourceId, TableName, TablePatterns};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::cut::Cut;
 use super::error::SqliteError;
 use super::install::{self, Wanted};
 use super::read::{self, LogReader};
@@ -56,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) tables: TablePatterns,
     pub(crate) max_log_rows: u64,
     pub(crate) old_rows: OldRows,
+    pub(crate) cut: Cut,
 }
 
 impl Settings {
@@ -110,7 +112,8 @@ impl Worker {
         let state = install::state(&conn)?;
         // Without a journal everything that is in the log is also in the snapshot that will be taken.
         let resume = start.resume.as_ref().map(read::parse_resume).transpose()?.unwrap_or(state.last);
-        let reader = LogReader::new(path.clone(), settings.tables.clone(), start.epoch, resume);
+        let reader =
+            LogReader::new(path.clone(), settings.tables.clone(), settings.cut.clone(), start.epoch, resume);
         let now = Instant::now();
         let identity = identity(&path);
         let worker = Self {

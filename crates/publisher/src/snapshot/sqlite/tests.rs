@@ -20,7 +20,7 @@ impl App {
         conn.pragma_update(None, "journal_mode", "wal").unwrap();
         conn.execute_batch(sql).unwrap();
         let (tables, old_rows) = (TablePatterns::all(), OldRows::default());
-        let source = SqliteSource { path, tables, max_log_rows: 1_000, old_rows };
+        let source = SqliteSource::new(path, tables, 1_000, old_rows);
         assert!(matches!(source.snapshots().await, Err(SqliteError::NotInstalled { .. })));
         drop(source.capture(&CaptureStart::default()).await.unwrap());
         let snapshots = source.snapshots().await.unwrap();
@@ -164,6 +164,29 @@ async fn a_chunk_says_which_changes_it_saw() {
     assert_eq!(contained, [true, false]);
     assert_eq!(Containment::UpTo(chunk.after), chunk.containment);
     assert_eq!(texts(&chunk), ["1/in"]);
+}
+
+/// A block with changes from before and after the read could only be sent twice or not at all.
+#[tokio::test]
+async fn no_block_reaches_across_the_read_of_a_table_without_key() {
+    let (app, mut snapshots) = App::new("CREATE TABLE t(v); CREATE TABLE k(v PRIMARY KEY NOT NULL)").await;
+    let mut capture =
+        app.source.capture(&CaptureStart { epoch: 1, ..CaptureStart::default() }).await.unwrap();
+    app.conn.execute_batch("INSERT INTO t VALUES(1)").unwrap();
+    let first = snapshots.read_chunk(&TableName::bare("t"), None, 1000).await.unwrap().unwrap();
+    app.conn.execute_batch("INSERT INTO t VALUES(2); INSERT INTO t VALUES(3)").unwrap();
+    let keyed = snapshots.read_chunk(&TableName::bare("k"), None, 1000).await.unwrap().unwrap();
+    app.conn.execute_batch("INSERT INTO t VALUES(4)").unwrap();
+    let second = snapshots.read_chunk(&TableName::bare("t"), None, 1000).await.unwrap().unwrap();
+    app.conn.execute_batch("INSERT INTO t VALUES(5)").unwrap();
+    // Only the latest one is placed: the first one was not waited for.
+    for (seen, sees_it) in [(4, true), (1, false)] {
+        let Captured::Block(block) = capture.next().await.unwrap() else { panic!("a block comes first") };
+        let rows: u64 = block.block.runs.iter().map(|run| u64::from(run.count)).sum();
+        assert_eq!((rows, second.containment.contains(block.token)), (seen, sees_it));
+        assert!(block.block.ends);
+    }
+    assert_eq!((texts(&first).len(), texts(&keyed).len(), texts(&second).len()), (1, 0, 4));
 }
 
 #[tokio::test]

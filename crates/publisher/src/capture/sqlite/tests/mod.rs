@@ -49,12 +49,7 @@ impl App {
     }
 
     pub(super) fn source(&self) -> SqliteSource {
-        SqliteSource {
-            path: self.path.clone(),
-            tables: TablePatterns::all(),
-            max_log_rows: 1_000_000,
-            old_rows: OldRows::default(),
-        }
+        SqliteSource::new(self.path.clone(), TablePatterns::all(), 1_000_000, OldRows::default())
     }
 
     /// The table's rows as a snapshot would send them.
@@ -98,7 +93,7 @@ impl Log {
         let mut conn = install::open(&source.path).unwrap();
         reconcile(&mut conn, &source);
         let last = install::state(&conn).unwrap().last;
-        let reader = LogReader::new(source.path.clone(), source.tables.clone(), 1, last);
+        let reader = LogReader::new(source.path.clone(), source.tables.clone(), source.cut.clone(), 1, last);
         Self { conn, reader, app: source }
     }
 
