@@ -4,6 +4,8 @@
 mod load;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rowbridge_tests::compare::{Side, sqlite_tables};
@@ -11,6 +13,7 @@ use rowbridge_tests::kills::{account, kill_in_turn};
 use rowbridge_tests::process::binary;
 use rowbridge_tests::scenario::{Pair, PairOptions};
 use rowbridge_tests::size::size;
+use rowbridge_tests::wait::until;
 
 use self::load::{Application, Running, SCHEMA, TABLES};
 use crate::faults::{not_ready, snapshot_all};
@@ -75,6 +78,41 @@ async fn snapshot_runs_under_write_load() {
     }
     println!("{} transactions during the snapshot", application.stop());
     pair.wait_equal_within(&TABLES, patience()).await;
+}
+
+/// A table without a key goes in as a whole, between what its read saw and what it did not see. With many of them, and an
+/// application that never rests, some are read between two transactions that capture finds in one look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_without_keys_are_copied_under_write_load() {
+    let pair = Pair::prepare(PairOptions::sqlite()).await;
+    let names: Vec<String> = (0..size(60, 300)).map(|n| format!("loose_{n}")).collect();
+    let create = |name: &String| format!("CREATE TABLE {name} (a, b); INSERT INTO {name} VALUES (0, 'old');");
+    pair.source_execute(&names.iter().map(create).collect::<String>()).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, application, tables) = (stop.clone(), pair.source_file().open(), names.clone());
+    let writer = std::thread::spawn(move || {
+        let mut transactions = 0_i64;
+        while !stopped.load(Ordering::Relaxed) {
+            for table in &tables {
+                application
+                    .execute(&format!("INSERT INTO {table} VALUES (?1, 'new')"), [transactions])
+                    .unwrap();
+                transactions += 1;
+            }
+        }
+        transactions
+    });
+    pair.start().await;
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    until("rows in each table", patience(), || async {
+        let target = pair.target_file();
+        let empty = tables.iter().find(|table| target.count(table).unwrap_or(0) == 0);
+        empty.map_or(Ok(()), |table| Err(format!("none in {table}")))
+    })
+    .await;
+    stop.store(true, Ordering::Relaxed);
+    println!("{} transactions", writer.join().unwrap());
+    pair.wait_equal_within(&tables, patience()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
