@@ -12,6 +12,7 @@ mod cli;
 mod crossing;
 mod crossings;
 mod deploy;
+mod failpoints;
 mod faults;
 mod formats;
 mod harness;

@@ -23,7 +23,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rowbridge_schema::{Offset, Position};
+use rowbridge_schema::{Failpoint, Offset, Position};
 use tokio::sync::Semaphore;
 
 const MAGIC: &[u8; 8] = b"RWBCUR01";
@@ -184,6 +184,7 @@ impl Cursor {
         }
         self.length += self.pending.len() as u64;
         self.pending.clear();
+        Failpoint::CursorWritten.pass();
         Ok(())
     }
 
