@@ -110,6 +110,13 @@ impl Cursor {
             pending: Vec::new(),
             standing,
         };
+        if length < bytes.len() {
+            // A kill leaves at most one record unfinished, a disk may do anything.
+            tracing::warn!(
+                path = %path.display(), cut_bytes = bytes.len() - length,
+                "the end of a cursor cannot be read: what it settled is sent again"
+            );
+        }
         if length < bytes.len() || length == 0 {
             cursor.rewrite().map_err(failed("write"))?;
         }
