@@ -11,6 +11,7 @@ mod chaos;
 mod cli;
 mod crossing;
 mod crossings;
+mod damaged;
 mod deploy;
 mod failpoints;
 mod faults;

@@ -64,6 +64,10 @@ impl Sending {
         }
     }
 
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
+    }
+
     fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("rowbridge.toml")
     }
