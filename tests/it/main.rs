@@ -9,6 +9,7 @@
 mod alter;
 mod chaos;
 mod cli;
+mod clock;
 mod crossing;
 mod crossings;
 mod damaged;

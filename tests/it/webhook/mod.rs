@@ -36,7 +36,7 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    fn prepare(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    pub(crate) fn prepare(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let folder = tempfile::Builder::new().prefix("rowbridge-webhook-").tempdir().unwrap();
         let source = SqliteFile::create("source");
         source.execute(TABLE);
@@ -47,6 +47,12 @@ impl Sending {
         std::fs::write(&path, config.text()).unwrap();
         let daemon = Daemon::new(DaemonOptions::run("publisher", &path));
         Self { folder, source, daemon }
+    }
+
+    /// Adds tables to the configuration, for the next start.
+    pub(crate) fn add(&self, tables: &str) {
+        let config = std::fs::read_to_string(self.path()).unwrap();
+        std::fs::write(self.path(), format!("{config}\n{tables}\n")).unwrap();
     }
 
     pub(crate) async fn start(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
