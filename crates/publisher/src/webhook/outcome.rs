@@ -48,7 +48,9 @@ pub(super) fn judge(ended: &Ended, retry_on: &[u16]) -> Verdict {
         200..=299 => Verdict::Done,
         410 => Verdict::Gone,
         408 | 425 | 429 | 500..=599 => {
-            let after = response.retry_after.as_deref().and_then(|text| retry_after(text, SystemTime::now()));
+            let wish = response.retry_after.as_deref();
+            let date = response.date.as_deref();
+            let after = wish.and_then(|text| retry_after(text, date, SystemTime::now()));
             let class = if status == 429 { "throttled" } else { "status" };
             Verdict::Retry { error: error(), class, after }
         }
