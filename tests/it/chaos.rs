@@ -18,7 +18,8 @@ use rowbridge_tests::postgres::ClusterOptions;
 use rowbridge_tests::scenario::{Kind, Pair, PairOptions};
 use rowbridge_tests::size::{full, size};
 
-use self::fault::{Disk, Fault, Stranger};
+pub(crate) use self::fault::Disk;
+use self::fault::{Fault, Stranger};
 use crate::load::{Running, TABLES, fill, schema};
 
 type Counts = BTreeMap<Fault, u32>;

@@ -29,6 +29,7 @@ mod pgbench;
 mod poolers;
 mod reread;
 mod resnapshot;
+mod room;
 mod semantics;
 mod sqlite;
 mod tls;

@@ -361,11 +361,11 @@ impl Chaos<'_> {
 }
 
 /// A small file system, which takes the rights of root.
-pub(super) struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// Mounts one there, or says why not.
-    pub(super) fn mount(folder: &Path) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let output = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs"])
@@ -383,7 +383,7 @@ impl Disk {
         self.0.join("ballast")
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = File::create(self.ballast()).unwrap();
         let block = vec![0_u8; 1 << 16];
         // To the last byte: smaller pieces where the larger do not fit any more.
@@ -392,7 +392,7 @@ impl Disk {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 }

@@ -27,6 +27,9 @@ pub(crate) use self::identity::present_second;
 pub const STATE_FILE: &str = "state.db";
 const LOCK_FILE: &str = "lock";
 
+/// `SQLITE_IOERR_SHMSIZE`: `state.db-shm` cannot be made longer.
+const SHARED_FILE_TOO_SHORT: i32 = 10 | 19 << 8;
+
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS lanes (endpoint TEXT PRIMARY KEY, start TEXT NOT NULL) STRICT;
@@ -104,6 +107,15 @@ pub enum StateError {
 }
 
 impl StateError {
+    /// The disk has no room, which may pass.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        // The second is what SQLite says of the file beside the database that all its processes share.
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            || source.sqlite_extended_error_code() == Some(SHARED_FILE_TOO_SHORT)
+    }
+
     /// What to do, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
