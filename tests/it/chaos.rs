@@ -10,15 +10,19 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rowbridge_tests::clock::Clock;
 use rowbridge_tests::kills::repeated;
 use rowbridge_tests::mariadb::ServerOptions;
 use rowbridge_tests::metrics::{Metrics, http_client};
 use rowbridge_tests::postgres::ClusterOptions;
 use rowbridge_tests::scenario::{Kind, Pair, PairOptions};
-use rowbridge_tests::size::size;
+use rowbridge_tests::size::{full, size};
 
-use self::fault::{Disk, Fault, Stranger};
+pub(crate) use self::fault::Disk;
+use self::fault::{Fault, Stranger};
 use crate::load::{Running, TABLES, fill, schema};
+
+type Counts = BTreeMap<Fault, u32>;
 
 /// A run under faults.
 struct Chaos<'p> {
@@ -28,22 +32,30 @@ struct Chaos<'p> {
     stranger: Stranger,
     /// The publisher's own file system, where one can be made.
     disk: Option<Disk>,
-    /// How often each fault was there.
-    counts: BTreeMap<Fault, u32>,
+    /// The clock of both ends, where it can be set.
+    clock: Option<Clock>,
+    /// How often each fault was there; 0 for one that did not come.
+    counts: Counts,
+    /// Deadlocks at the target with somebody else.
+    deadlocks: u32,
     /// Deliveries that brought what the target had already, by subscriber processes that are gone.
     repeated: u32,
 }
 
 impl<'p> Chaos<'p> {
-    fn new(pair: &'p Pair, seed: u64, disk: Option<Disk>) -> Self {
+    fn new(pair: &'p Pair, seed: u64, disk: Option<Disk>, clock: Option<Clock>) -> Self {
         let random = StdRng::seed_from_u64(seed);
-        Self { pair, random, stranger: Stranger::start(), disk, counts: BTreeMap::new(), repeated: 0 }
+        let (stranger, counts) = (Stranger::start(), Counts::new());
+        let mut chaos = Self { pair, random, stranger, disk, clock, counts, deadlocks: 0, repeated: 0 };
+        chaos.counts =
+            Fault::ALL.into_iter().filter(|fault| fault.exists(&chaos)).map(|fault| (fault, 0)).collect();
+        chaos
     }
 
     /// One fault after the other, each over before the next begins.
     async fn rage(&mut self, time: Duration) {
         let ends = Instant::now() + time;
-        let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| fault.exists(self)).collect();
+        let mut faults: Vec<Fault> = self.counts.keys().copied().collect();
         while Instant::now() < ends {
             // All of them in a random order before any comes again: a short run meets each kind, as far as it gets.
             for at in (1..faults.len()).rev() {
@@ -80,7 +92,8 @@ impl<'p> Chaos<'p> {
     }
 }
 
-async fn run(options: PairOptions, seed: u64) {
+/// Returns how often each fault was there, and how many deadlocks there were.
+async fn run(options: PairOptions, seed: u64) -> (Counts, u32) {
     println!("seed {seed}");
     let source = options.kind;
     let pair = Pair::prepare(options).await;
@@ -89,8 +102,13 @@ async fn run(options: PairOptions, seed: u64) {
     pair.source_execute(&fill(source, size(5_000, 20_000))).await;
     // A file has one writer at a time.
     let load = Running::seeded(&pair, if source == Kind::Sqlite { 1 } else { 2 }, seed).await;
+    let clock = Clock::find();
+    if let Some(clock) = &clock {
+        clock.hang_up(pair.publisher());
+        clock.hang_up(pair.subscriber());
+    }
     pair.start().await;
-    let mut chaos = Chaos::new(&pair, seed, disk);
+    let mut chaos = Chaos::new(&pair, seed, disk, clock);
     chaos.rage(Duration::from_secs(size(10, 30))).await;
     let transactions = load.stop().await;
     let patience = Duration::from_secs(size(90, 240));
@@ -102,13 +120,14 @@ async fn run(options: PairOptions, seed: u64) {
     chaos.count_repeated().await;
     let faults: u32 = chaos.counts.values().sum();
     println!(
-        "seed {seed}: {transactions} transactions, {faults} faults, {} deliveries repeated; {:?}",
-        chaos.repeated, chaos.counts
+        "seed {seed}: {transactions} transactions, {faults} faults, {} deadlocks, {} deliveries repeated; {:?}",
+        chaos.deadlocks, chaos.repeated, chaos.counts
     );
     // A fault at the line may break several deliveries of one lane only one after the other.
     assert!(chaos.repeated <= faults, "more deliveries were repeated than there were faults");
     let metrics = Metrics::scrape(pair.publisher_config.admin_port).await.unwrap();
     assert_eq!(metrics.value("rowbridge_snapshot_pending_tables", &[("stream", "shop")]), Some(0.0));
+    (chaos.counts, chaos.deadlocks)
 }
 
 /// Where both ends stand, shortly before nobody waits any longer: whether a change is still on its way, or will never come.
@@ -129,6 +148,8 @@ async fn seeds(source: Kind, target: Kind) {
         Some(seed) => vec![seed.parse().expect("ROWBRIDGE_CHAOS_SEED is a number")],
         None => (0..size(1, 20)).map(|_| rand::rng().random()).collect(),
     };
+    let (mut counts, mut deadlocks) = (Counts::new(), 0);
+    let runs = seeds.len();
     for seed in seeds {
         // Servers are killed, too: what they have committed must be on disk.
         let options = PairOptions {
@@ -138,7 +159,18 @@ async fn seeds(source: Kind, target: Kind) {
             target_server: ServerOptions::durable(),
             ..PairOptions::crossing(source, target)
         };
-        run(options.with_http_proxy().with_database_proxies(), seed).await;
+        let (of_run, deadlocks_of_run) = run(options.with_http_proxy().with_database_proxies(), seed).await;
+        of_run.into_iter().for_each(|(fault, count)| *counts.entry(fault).or_default() += count);
+        deadlocks += deadlocks_of_run;
+    }
+    let faults: u32 = counts.values().sum();
+    println!("all {runs} seeds: {faults} faults, {deadlocks} deadlocks; {counts:?}");
+    // A single run is too short to promise that.
+    if full() && runs > 1 {
+        let missed: Vec<&Fault> =
+            counts.iter().filter(|(_, count)| **count == 0).map(|(fault, _)| fault).collect();
+        assert!(missed.is_empty(), "never there: {missed:?}");
+        assert!(target == Kind::Sqlite || deadlocks > 0, "no deadlock at the target");
     }
 }
 

@@ -13,6 +13,7 @@
 )]
 
 pub mod binlog;
+pub mod clock;
 pub mod compare;
 pub mod config;
 mod files;

@@ -223,6 +223,8 @@ pub fn binary() -> PathBuf {
 #[derive(Debug)]
 pub struct Daemon {
     options: DaemonOptions,
+    /// Added to the environment of the next starts.
+    env: Mutex<Vec<(String, String)>>,
     child: Mutex<Option<Child>>,
     /// First log line of the present start.
     started_at: Mutex<usize>,
@@ -236,6 +238,7 @@ impl Daemon {
     pub fn new(options: DaemonOptions) -> Self {
         Self {
             options,
+            env: Mutex::default(),
             child: Mutex::new(None),
             started_at: Mutex::new(0),
             log: Log::default(),
@@ -262,12 +265,20 @@ impl Daemon {
         }
         let mut command = guarded(&self.options.program, None);
         command.args(&self.options.args).envs(self.options.env.iter().cloned());
+        command.envs(self.env.lock().unwrap().iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         *self.started_at.lock().unwrap() = self.log.mark();
         let mut child = spawn_guarded(command);
         self.log.follow(child.stderr.take().unwrap());
         self.output.follow(child.stdout.take().unwrap());
         *slot = Some(child);
+    }
+
+    /// Adds a variable to the environment of the next starts, or takes it away again.
+    pub fn set_env(&self, name: &str, value: Option<&str>) {
+        let mut env = self.env.lock().unwrap();
+        env.retain(|(known, _)| known != name);
+        env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
     /// Everything written to stderr.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prometheus::Registry;
-use rowbridge_publisher::{Publisher, PublisherStatus};
+use rowbridge_publisher::{OpenError, Publisher, PublisherStatus};
 use rowbridge_schema::config::{Config, PublisherConfig, SubscriberConfig};
 use rowbridge_subscriber::apply::ApplyTarget;
 use rowbridge_subscriber::{Limits, Subscriber, TargetHealth};
@@ -47,11 +47,10 @@ impl Running {
         registry: &Registry,
     ) -> Result<watch::Receiver<PublisherStatus>, Failure> {
         let publisher = Publisher::open(config, self.grace, registry)
-            .map_err(|error| Failure::failed(format!("the publisher cannot start: {}", chain(&error))))?;
+            .map_err(|error| failed("the publisher cannot start", &error))?;
         let (status, stopping) = (publisher.status(), self.stopping());
         self.tasks.spawn(async move {
-            let ended = publisher.run(stopping).await;
-            ended.map_err(|error| Failure::failed(format!("the publisher has ended: {}", chain(&error))))
+            publisher.run(stopping).await.map_err(|error| failed("the publisher has ended", &error))
         });
         Ok(status)
     }
@@ -123,6 +122,10 @@ impl Running {
         }
         first
     }
+}
+
+fn failed(what: &str, error: &OpenError) -> Failure {
+    Failure::failed(format!("{what}: {}", chain(error))).hint(error.hint())
 }
 
 /// Runs what the configuration describes.

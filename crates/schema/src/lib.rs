@@ -6,6 +6,7 @@ pub mod class;
 pub mod config;
 pub mod event;
 pub mod expr;
+pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod header;
@@ -24,6 +25,7 @@ pub mod wire;
 
 pub use cell::{Cell, Class as StorageClass};
 pub use class::{Class, Classified};
+pub use failpoint::Failpoint;
 pub use name::{EndpointName, NameError, SourceId, StreamName};
 pub use pattern::TablePatterns;
 pub use position::{Offset, Position, PositionError};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rowbridge_schema::wire::Delivery;
-use rowbridge_schema::{Class, Classified, EndpointName, Position, StreamName};
+use rowbridge_schema::{Class, Classified, EndpointName, Failpoint, Position, StreamName};
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -188,6 +188,9 @@ impl<T: ApplyTarget> Lanes<T> {
         } else {
             worker.apply(delivery).await.map(LaneOutcome::Applied)
         };
+        if let Ok(LaneOutcome::Applied(Applied::Committed { .. })) = &outcome {
+            Failpoint::Committed.pass();
+        }
         lane.touch();
         let outcome = outcome.map_err(|error| self.failed(&error))?;
         if was_open && ends_without_commit(&outcome) && worker.rollback().await.is_err() {

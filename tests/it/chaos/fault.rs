@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use rand::RngExt as _;
@@ -42,8 +42,10 @@ pub(super) enum Fault {
     TargetLineCut,
     TargetLineStalled,
     ReplicationTerminated,
-    /// Somebody else holds rows of the target, then wants others.
+    /// Somebody else holds rows of the target.
     TargetLocked,
+    /// Somebody else holds rows that a delivery waits for, and wants those that it holds.
+    TargetDeadlocked,
     SourceRestarted,
     TargetRestarted,
     SourceCrashed,
@@ -53,10 +55,12 @@ pub(super) enum Fault {
     SubscriberOutOfFiles,
     /// Journal and state cannot be written.
     DiskFull,
+    /// The clock of both ends is set by hours, forward or back, and later set right.
+    ClockJumped,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 26] = [
+    pub(super) const ALL: [Self; 28] = [
         Self::PublisherKilled,
         Self::SubscriberKilled,
         Self::PublisherStopped,
@@ -76,6 +80,7 @@ impl Fault {
         Self::TargetLineStalled,
         Self::ReplicationTerminated,
         Self::TargetLocked,
+        Self::TargetDeadlocked,
         Self::SourceRestarted,
         Self::TargetRestarted,
         Self::SourceCrashed,
@@ -83,9 +88,10 @@ impl Fault {
         Self::PublisherOutOfFiles,
         Self::SubscriberOutOfFiles,
         Self::DiskFull,
+        Self::ClockJumped,
     ];
 
-    /// A file has no line and no server.
+    /// A file has no line, no server and one lock.
     pub(super) fn exists(self, chaos: &Chaos<'_>) -> bool {
         let pair = chaos.pair;
         match self {
@@ -94,10 +100,13 @@ impl Fault {
             | Self::ReplicationTerminated
             | Self::SourceRestarted
             | Self::SourceCrashed => pair.source_kind() != Kind::Sqlite,
-            Self::TargetLineCut | Self::TargetLineStalled | Self::TargetRestarted | Self::TargetCrashed => {
-                pair.target_kind() != Kind::Sqlite
-            }
+            Self::TargetLineCut
+            | Self::TargetLineStalled
+            | Self::TargetDeadlocked
+            | Self::TargetRestarted
+            | Self::TargetCrashed => pair.target_kind() != Kind::Sqlite,
             Self::DiskFull => chaos.disk.is_some(),
+            Self::ClockJumped => chaos.clock.is_some(),
             _ => true,
         }
     }
@@ -139,6 +148,7 @@ impl Fault {
             Self::TargetLineStalled => switch(chaos, pair.target_proxy(), Mode::Stall).await,
             Self::ReplicationTerminated => terminate_replication(pair).await,
             Self::TargetLocked => lock_target(chaos).await,
+            Self::TargetDeadlocked => deadlock_target(chaos).await,
             Self::SourceRestarted => pair.restart_source().await,
             Self::TargetRestarted => pair.restart_target().await,
             Self::SourceCrashed => pair.crash_source().await,
@@ -146,6 +156,7 @@ impl Fault {
             Self::PublisherOutOfFiles => out_of_files(chaos, pair.publisher()).await,
             Self::SubscriberOutOfFiles => out_of_files(chaos, pair.subscriber()).await,
             Self::DiskFull => chaos.disk_full().await,
+            Self::ClockJumped => chaos.clock_jumps().await,
         }
     }
 }
@@ -194,7 +205,7 @@ async fn terminate_replication(pair: &Pair) {
     }
 }
 
-/// Holds some rows, waits, and asks for others: whoever does it the other way round meets a deadlock.
+/// Holds some rows, and then more.
 async fn lock_target(chaos: &mut Chaos<'_>) {
     let pair = chaos.pair;
     let steps = ["SELECT * FROM items ORDER BY id DESC FOR UPDATE", "SELECT * FROM orders FOR UPDATE"];
@@ -230,6 +241,54 @@ async fn lock_target(chaos: &mut Chaos<'_>) {
             }
         }
     }
+}
+
+/// Holds rows until a delivery waits for them. That one holds its progress, which it has written before: asking for that
+/// is a deadlock, and one of the two loses.
+async fn deadlock_target(chaos: &mut Chaos<'_>) {
+    let pair = chaos.pair;
+    let (hold, want) = ("SELECT * FROM orders FOR UPDATE", "SELECT * FROM rowbridge_progress FOR UPDATE");
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut met = false;
+    match pair.target_kind() {
+        Kind::Postgres => {
+            let (client, watch) = (pair.target().await, pair.target().await);
+            client.batch_execute("BEGIN; SET lock_timeout = '5s'").await.unwrap();
+            // The table may not be there yet.
+            if client.batch_execute(hold).await.is_ok() {
+                let pid: i32 = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+                let waiting = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))";
+                while !met && Instant::now() < until {
+                    chaos.rest(10..30).await;
+                    met = watch.query_one(waiting, &[&pid]).await.unwrap().get::<_, i64>(0) > 0;
+                }
+                if met {
+                    let _ = client.batch_execute(want).await;
+                }
+            }
+            let _ = client.batch_execute("ROLLBACK").await;
+        }
+        Kind::Mariadb => {
+            let mut conn = pair.target_server().connect(DATABASE).await;
+            let mut watch = pair.target_server().connect(DATABASE).await;
+            conn.query_drop("SET innodb_lock_wait_timeout = 5; BEGIN").await.unwrap();
+            if conn.query_drop(hold).await.is_ok() {
+                let waiting =
+                    "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'";
+                while !met && Instant::now() < until {
+                    // InnoDB looks at its transactions anew ten times a second at most.
+                    chaos.rest(110..150).await;
+                    met = watch.query_first::<u64, _>(waiting).await.unwrap().is_some_and(|count| count > 0);
+                }
+                if met {
+                    let _ = conn.query_drop(want).await;
+                }
+            }
+            let _ = conn.query_drop("ROLLBACK").await;
+        }
+        Kind::Sqlite => {}
+    }
+    chaos.deadlocks += u32::from(met);
 }
 
 /// Lowers the limit to what is open already, so that nothing more can be opened.
@@ -277,6 +336,20 @@ impl Chaos<'_> {
         proxy.cut();
     }
 
+    async fn clock_jumps(&mut self) {
+        for jump in [true, false] {
+            // So that most requests are made and checked by one time: a stale one stops the lane for a minute.
+            self.pair.publisher().freeze();
+            self.rest(100..300).await;
+            let hours = [-30, -5, 5, 30][self.random.random_range(0..4)];
+            if let Some(clock) = &self.clock {
+                clock.set_hours(if jump { hours } else { 0 });
+            }
+            self.pair.publisher().thaw();
+            self.rest(100..1_000).await;
+        }
+    }
+
     async fn disk_full(&mut self) {
         let Some(disk) = &self.disk else { return };
         disk.fill();
@@ -288,11 +361,11 @@ impl Chaos<'_> {
 }
 
 /// A small file system, which takes the rights of root.
-pub(super) struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
     /// Mounts one there, or says why not.
-    pub(super) fn mount(folder: &Path) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let output = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=256m,mode=0700", "tmpfs"])
@@ -310,7 +383,7 @@ impl Disk {
         self.0.join("ballast")
     }
 
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = File::create(self.ballast()).unwrap();
         let block = vec![0_u8; 1 << 16];
         // To the last byte: smaller pieces where the larger do not fit any more.
@@ -319,7 +392,7 @@ impl Disk {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 }

@@ -7,9 +7,7 @@ use super::*;
 /// A publisher with these endpoints and alerts.
 async fn start(endpoints: Vec<Endpoint>, alerts: &str) -> Sending {
     let sending = Sending::prepare(endpoints);
-    let path = sending.folder.path().join("rowbridge.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("{text}\n{alerts}\n")).unwrap();
+    sending.add(alerts);
     sending.daemon.start();
     sending.daemon.wait_for_line(|line| line.contains("the lane delivers")).await;
     sending

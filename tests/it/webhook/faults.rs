@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::*;
 
 /// Every event once at least, in order as first sent, and each retry under the id of the first attempt.
-fn account(requests: &[Received], rows: i64) {
+pub(crate) fn account(requests: &[Received], rows: i64) {
     let mut first = HashSet::new();
     let order: Vec<i64> = ids(requests).into_iter().filter(|id| first.insert(*id)).collect();
     assert_eq!(order, (1..=rows).collect::<Vec<_>>(), "lost or out of order");

@@ -2,7 +2,7 @@
 
 mod alert;
 mod asked;
-mod faults;
+pub(crate) mod faults;
 mod joining;
 mod messages;
 mod old_rows;
@@ -29,14 +29,14 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const TABLE: &str = "CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT, total NUMERIC)";
 
 /// A publisher of one SQLite file.
-struct Sending {
+pub(crate) struct Sending {
     folder: TempDir,
     source: SqliteFile,
-    daemon: Daemon,
+    pub(crate) daemon: Daemon,
 }
 
 impl Sending {
-    fn prepare(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    pub(crate) fn prepare(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let folder = tempfile::Builder::new().prefix("rowbridge-webhook-").tempdir().unwrap();
         let source = SqliteFile::create("source");
         source.execute(TABLE);
@@ -49,7 +49,13 @@ impl Sending {
         Self { folder, source, daemon }
     }
 
-    async fn start(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
+    /// Adds tables to the configuration, for the next start.
+    pub(crate) fn add(&self, tables: &str) {
+        let config = std::fs::read_to_string(self.path()).unwrap();
+        std::fs::write(self.path(), format!("{config}\n{tables}\n")).unwrap();
+    }
+
+    pub(crate) async fn start(endpoints: impl IntoIterator<Item = Endpoint>) -> Self {
         let sending = Self::prepare(endpoints);
         sending.daemon.start();
         // The triggers are there: what is written from now on is captured.
@@ -58,10 +64,14 @@ impl Sending {
     }
 
     /// Inserts orders with these ids, each in a transaction of its own.
-    fn insert(&self, ids: std::ops::RangeInclusive<i64>) {
+    pub(crate) fn insert(&self, ids: std::ops::RangeInclusive<i64>) {
         for id in ids {
             self.source.execute(&format!("INSERT INTO orders VALUES ({id}, 'new', {id}.5)"));
         }
+    }
+
+    pub(crate) fn state_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -78,7 +88,7 @@ impl Sending {
     }
 
     /// Waits until so many dead letters are there, the newest first.
-    async fn letters(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn letters(&self, count: usize) -> Vec<Value> {
         let until = tokio::time::Instant::now() + DEADLINE;
         loop {
             let (code, out, err) = self.rowbridge(&["dead-letter", "list", "--json"]);
@@ -97,7 +107,7 @@ impl Sending {
     }
 }
 
-fn endpoint(name: &str, receiver: &Receiver, format: &str) -> Endpoint {
+pub(crate) fn endpoint(name: &str, receiver: &Receiver, format: &str) -> Endpoint {
     Endpoint::new(name, &receiver.url("/hook?x=1"), &secret(1), format)
 }
 
@@ -106,13 +116,13 @@ fn ids(requests: &[Received]) -> Vec<i64> {
     requests.iter().map(|request| id(&request.json())).collect()
 }
 
-fn id(event: &Value) -> i64 {
+pub(crate) fn id(event: &Value) -> i64 {
     let data = &event["data"];
     data["key"]["id"].as_i64().unwrap_or_else(|| panic!("no id in {event}"))
 }
 
 /// Waits until a receiver has taken events of all these rows.
-async fn wait_for_ids(
+pub(crate) async fn wait_for_ids(
     receiver: &Receiver,
     wanted: std::ops::RangeInclusive<i64>,
     taken: impl Fn(&Received) -> bool,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rowbridge_schema::{Class, Classified};
 
+use crate::state::is_damage;
+
 /// Why the store does not do what it was asked. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -68,6 +70,12 @@ impl Classified for StoreError {
             ),
             Self::Newer { .. } => Some("Run that version, or a later one.".to_owned()),
             Self::Absent { .. } => Some("Start the publisher once: `rowbridge run`.".to_owned()),
+            Self::Database { source, .. } if is_damage(source) => Some(
+                "The file is damaged. Stop the publisher, move deliveries.db and the files deliveries.db-* in \
+                 publisher.state_dir away and start: attempts, dead letters, jobs and which endpoints are paused are \
+                 lost with it, and nothing else."
+                    .to_owned(),
+            ),
             Self::Database { .. } | Self::Closed => None,
         }
     }

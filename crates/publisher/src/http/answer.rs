@@ -20,6 +20,7 @@ const MAX_KEPT_HEADER: usize = 1024;
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
+    pub(super) date: Option<String>,
     pub(super) content_type: Option<String>,
     pub(super) location: Option<String>,
     pub(super) body: Body,
@@ -89,6 +90,7 @@ impl Head {
         let mut head = Self {
             status,
             retry_after: None,
+            date: None,
             content_type: None,
             location: None,
             body: Body::UntilClose,
@@ -118,6 +120,8 @@ impl Head {
                 }
             } else if is("retry-after") {
                 head.retry_after.get_or_insert_with(|| kept(header.value));
+            } else if is("date") {
+                head.date.get_or_insert_with(|| kept(header.value));
             } else if is("content-type") {
                 head.content_type.get_or_insert_with(|| kept(header.value));
             } else if is("location") {

@@ -74,6 +74,8 @@ pub struct Response {
     pub status: u16,
     /// `Retry-After`, as sent.
     pub retry_after: Option<String>,
+    /// `Date`, as sent: what a date in `Retry-After` is compared with.
+    pub date: Option<String>,
     /// `Content-Type`, as sent.
     pub content_type: Option<String>,
     /// `Location`, as sent.

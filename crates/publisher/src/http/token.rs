@@ -306,6 +306,7 @@ mod tests {
         read(&Response {
             status: 200,
             retry_after: None,
+            date: None,
             content_type: None,
             location: None,
             body: body.to_owned().into(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use rowbridge_schema::{EndpointName, Position, TableId};
+use rowbridge_schema::{EndpointName, Failpoint, Position, TableId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tracing::warn;
@@ -346,6 +346,7 @@ impl Journal for SegmentJournal {
             self.make_room(writer.buffer.len() as u64)?;
         }
         let (at, end) = self.write(&writer)?;
+        Failpoint::JournalWritten.pass();
         writer.defined.extend(block.tables.iter().map(|table| table.id));
         let is_chunk = block.head.chunk.is_some();
         {

@@ -94,6 +94,22 @@ pub enum JournalError {
     },
 }
 
+impl JournalError {
+    /// What to do when a publisher cannot start, or has ended, because of it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { .. } => Some(
+                "Its disk has changed what was safe. Move the folder journal in publisher.state_dir away, run \
+                 `rowbridge snapshot --all` and start: every table is sent again, and what is gone at the source is \
+                 removed at the targets."
+                    .to_owned(),
+            ),
+            Self::Full { .. } | Self::DiskFull { .. } | Self::Gone { .. } | Self::Io { .. } => None,
+        }
+    }
+}
+
 /// One writer, many readers.
 ///
 /// Contract:

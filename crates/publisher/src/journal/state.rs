@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rowbridge_schema::{EndpointName, Position};
+use rowbridge_schema::{EndpointName, Failpoint, Position};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
@@ -326,6 +326,7 @@ impl Shared {
                 _ => {}
             }
             debug!(path = %path.display(), last = %segment.last, "journal segment removed after delivery");
+            Failpoint::SegmentRemoved.pass();
             let mut state = self.state();
             state.removed += 1;
             state.directory_dirty = true;

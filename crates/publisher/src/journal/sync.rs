@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use rowbridge_schema::Failpoint;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
@@ -71,6 +72,7 @@ pub(super) fn run(shared: &Arc<Shared>, durable: &watch::Sender<Durable>) {
             return;
         }
         if dirty {
+            Failpoint::JournalSynced.pass();
             not_before = Instant::now() + GAP;
             let mut state = shared.state();
             state.synced = end;

@@ -17,6 +17,8 @@ pub(crate) struct Reply {
     pub(crate) timestamp: String,
     pub(crate) signature: String,
     pub(crate) retry_after: Option<String>,
+    /// The server's clock.
+    pub(crate) date: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -79,7 +81,8 @@ pub(crate) fn judge(reply: &Reply, expected: &Expected<'_>, now: SystemTime) -> 
     let status = reply.status;
     let signed = signed_answer(reply, expected, now);
     let message = || signed.as_ref().ok().and_then(|answer| answer.message.clone());
-    let wish = || reply.retry_after.as_deref().and_then(|value| retry_after(value, now));
+    let wish =
+        || reply.retry_after.as_deref().and_then(|value| retry_after(value, reply.date.as_deref(), now));
     match status {
         200 | 409 => match signed {
             Ok(answer) => judge_signed(status, answer, expected),
@@ -220,6 +223,7 @@ mod tests {
                 timestamp: NOW.to_string(),
                 signature: sign(std::slice::from_ref(&self.key), "rwb_1", NOW, &body),
                 retry_after: None,
+                date: None,
                 body,
             }
         }

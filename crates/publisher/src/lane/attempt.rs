@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
 use rowbridge_schema::config::EndpointConfig;
 use rowbridge_schema::signature::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, sign};
 use rowbridge_schema::{Class, Classified, SigningKey, wire};
@@ -232,6 +232,7 @@ impl Client {
             timestamp: text(headers, HEADER_TIMESTAMP),
             signature: text(headers, HEADER_SIGNATURE),
             retry_after: Some(text(headers, RETRY_AFTER.as_str())).filter(|value| !value.is_empty()),
+            date: Some(text(headers, DATE.as_str())).filter(|value| !value.is_empty()),
             body,
         })
     }

@@ -26,6 +26,7 @@ pub fn answer(data: &[u8]) {
         timestamp: NOW.to_string(),
         signature: if signed { sign(&keys, ID, NOW, body) } else { "v1,AAAA".to_owned() },
         retry_after: std::str::from_utf8(wish).ok().map(str::to_owned),
+        date: std::str::from_utf8(wish).ok().map(str::to_owned).filter(|_| flags & 8 != 0),
         body: body.to_vec(),
     };
     let to = Position::new(1, 42, 3);

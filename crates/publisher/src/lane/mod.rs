@@ -25,7 +25,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rowbridge_schema::Position;
+use rowbridge_schema::{Failpoint, Position};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -186,7 +186,10 @@ impl<J: Journal> Lane<J> {
             };
             match event {
                 Event::Stop => return self.stop().await,
-                Event::Answer(reply, took) => self.answered(reply, took),
+                Event::Answer(reply, took) => {
+                    Failpoint::DeliveryAnswered.pass();
+                    self.answered(reply, took);
+                }
                 Event::Ordered(open) => self.ordered(open),
                 Event::Due => self.send(),
                 Event::Idle => self.idle(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rowbridge_schema::wire::Answer;
-use rowbridge_schema::{Classified as _, Position};
+use rowbridge_schema::{Classified as _, Failpoint, Position};
 use tokio::time::Instant;
 
 use super::answer::{Expected, Reply, Verdict, judge};
@@ -81,6 +81,7 @@ impl<J: Journal> Lane<J> {
                 status.acked = Some(acked);
                 status.staged = None;
             });
+            Failpoint::DeliveryReleased.pass();
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
         for at in &delivery.commits {

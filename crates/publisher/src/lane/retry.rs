@@ -32,14 +32,16 @@ impl Backoff {
 }
 
 /// The value of `Retry-After`: seconds, or an HTTP date (RFC 9110 section 10.2.3) in the form that servers must send
-/// (`Sun, 06 Nov 1994 08:49:37 GMT`). A moment in the past is no wait.
-pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+/// (`Sun, 06 Nov 1994 08:49:37 GMT`). A moment in the past is no wait. A date is one of the server's clock, so it is
+/// compared with `date`, the answer's `Date`: ours, which `now` is, may be off by hours.
+pub(crate) fn retry_after(value: &str, date: Option<&str>, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(http_date(value)?))?;
-    Some(at.duration_since(now).unwrap_or_default())
+    let moment = |text| UNIX_EPOCH.checked_add(Duration::from_secs(http_date(text)?));
+    let now = date.map(str::trim).and_then(moment).unwrap_or(now);
+    Some(moment(value)?.duration_since(now).unwrap_or_default())
 }
 
 /// Seconds since 1970 of an IMF-fixdate. The weekday is not checked: it carries nothing.
@@ -103,21 +105,29 @@ mod tests {
     #[test]
     fn seconds_and_dates_are_read() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
-        assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("120", None, now), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:37 GMT", None, now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT", None, now), Some(Duration::ZERO));
         let leap = UNIX_EPOCH + Duration::from_secs(951_782_400);
-        assert_eq!(retry_after("Tue, 29 Feb 2000 00:00:01 GMT", leap), Some(Duration::from_secs(1)));
+        assert_eq!(retry_after("Tue, 29 Feb 2000 00:00:01 GMT", None, leap), Some(Duration::from_secs(1)));
+        // Our clock is five hours behind, or ahead: the server's counts.
+        for off in [-5 * 3600, 5 * 3600] {
+            let now = UNIX_EPOCH + Duration::from_secs(784_111_777_u64.saturating_add_signed(off));
+            let told = |date| retry_after("Sun, 06 Nov 1994 08:49:37 GMT", Some(date), now);
+            assert_eq!(told("Sun, 06 Nov 1994 08:49:07 GMT"), Some(Duration::from_secs(30)));
+            assert_eq!(told("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::ZERO));
+            assert_eq!(told("today"), retry_after("Sun, 06 Nov 1994 08:49:37 GMT", None, now));
+        }
         for wrong in ["", "soon", "-1", "Sun, 06 Nov 1994 08:49 GMT", "Sun, 06 Nov 1994 08:49:37 CET"] {
-            assert_eq!(retry_after(wrong, now), None, "{wrong:?}");
+            assert_eq!(retry_after(wrong, None, now), None, "{wrong:?}");
         }
     }
 
     proptest! {
         #[test]
         fn foreign_text_never_panics(text in ".*", day in any::<u64>(), year in any::<u64>()) {
-            let _ = retry_after(&text, UNIX_EPOCH);
-            let _ = retry_after(&format!("Sun, {day} Nov {year} 08:49:37 GMT"), UNIX_EPOCH);
+            let _ = retry_after(&text, Some(&text), UNIX_EPOCH);
+            let _ = retry_after(&format!("Sun, {day} Nov {year} 08:49:37 GMT"), None, UNIX_EPOCH);
         }
     }
 }

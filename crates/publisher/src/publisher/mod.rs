@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry};
-use rowbridge_schema::EndpointName;
 use rowbridge_schema::config::{DatabaseUrl, PublisherConfig, WebhookConfig};
 use rowbridge_schema::tls::{self, TlsError};
+use rowbridge_schema::{Classified as _, EndpointName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -75,6 +75,23 @@ pub enum OpenError {
     /// Metrics registered twice.
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl OpenError {
+    /// What to do, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Journal(error) => error.hint(),
+            Self::State(error) => error.hint(),
+            Self::Deliveries(error) => error.hint(),
+            Self::Tls { .. }
+            | Self::File { .. }
+            | Self::Lane(_)
+            | Self::Webhook { .. }
+            | Self::Metrics(_) => None,
+        }
+    }
 }
 
 /// A publisher that has its state and its journal, and is not running yet.

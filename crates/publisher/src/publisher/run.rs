@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::takeover::{TakeOver, failed};
 use super::{OpenError, Publisher};
 use crate::capture::{Capture, CaptureStart};
-use crate::journal::{Journal as _, Resume};
+use crate::journal::{Journal as _, JournalError, Resume};
 use crate::pump::{self, Parts, PumpEnd, PumpStatus};
 use crate::snapshot::SnapshotReader;
 use crate::source::{OpenSource, Source};
@@ -22,6 +22,8 @@ use crate::state::{Identity, present_second};
 const REOPEN_FIRST: Duration = Duration::from_millis(200);
 /// How often a standby looks whether it must take over.
 const STAND_BY: Duration = Duration::from_secs(1);
+/// How often a full disk is looked at.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Longest wait; a state that needs a person is looked at as often.
 const REOPEN_MAX: Duration = Duration::from_secs(10);
 
@@ -47,19 +49,23 @@ impl Publisher {
         while !*shutdown.borrow() {
             let ended = tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => break,
-                opened = self.open_source(&source, &mut life) => match opened? {
-                    Ok((opened, identity)) => {
+                opened = self.open_source(&source, &mut life) => match opened {
+                    Ok(Ok((opened, identity))) => {
                         life.wait = REOPEN_FIRST;
                         Ok((opened, identity))
                     }
-                    Err(failed) => Err(failed),
+                    Ok(Err(failed)) => Err(failed),
+                    Err(error) => Err(life.wait_for_room(error)?),
                 },
             };
             let ended = match ended {
                 Ok((opened, identity)) => {
-                    let ended = self.pump(opened, &identity, &mut lanes, &mut life, &shutdown).await?;
-                    life.resume = self.journal.durable().borrow().resume.clone().or(life.resume);
-                    ended
+                    let ended = self.pump(opened, &identity, &mut lanes, &mut life, &shutdown).await;
+                    life.resume = self.journal.durable().borrow().resume.clone().or(life.resume.take());
+                    match ended {
+                        Ok(ended) => ended,
+                        Err(error) => Ended::Failed(life.wait_for_room(error)?),
+                    }
                 }
                 Err(failed) => Ended::Failed(failed),
             };
@@ -68,8 +74,10 @@ impl Publisher {
                 Ended::SnapshotAll => true,
                 Ended::Failed(failed) => self.failed(failed, &mut life, &mut lanes, &mut shutdown).await?,
             };
-            if again {
-                self.start_over()?;
+            if again && let Err(error) = self.start_over() {
+                // What was asked for is asked for until then.
+                let failed = life.wait_for_room(error)?;
+                self.failed(failed, &mut life, &mut lanes, &mut shutdown).await?;
             }
         }
         lanes.join().await;
@@ -324,6 +332,26 @@ struct Life {
     wait: Duration,
 }
 
+impl Life {
+    /// A full disk is waited for, as an absent source is: whatever could not be noted is found out again. Anything else
+    /// that the state and the journal meet ends the publisher.
+    fn wait_for_room(&mut self, error: OpenError) -> Result<Failed, OpenError> {
+        let full = match &error {
+            OpenError::State(error) => error.is_full(),
+            OpenError::Journal(error) => {
+                matches!(error, JournalError::Full { .. } | JournalError::DiskFull { .. })
+            }
+            _ => false,
+        };
+        if !full {
+            return Err(error);
+        }
+        self.wait = self.wait.max(LOOK_FOR_ROOM);
+        let problem = format!("{}. Make room on the disk of publisher.state_dir", chain(&error));
+        Ok(Failed::Problem { problem, permanent: false })
+    }
+}
+
 /// An open source, and who we were before.
 type Open<S> = (OpenSource<<S as Source>::Capture, <S as Source>::Reader>, Identity);
 
@@ -369,14 +397,19 @@ pub(super) async fn wait_for_second(epoch: u32) {
     }
 }
 
-/// An error with its causes and what to do, as one line.
-pub(super) fn describe<E: std::error::Error + Classified>(error: &E) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text = format!("{text}: {error}");
         cause = error.source();
     }
+    text
+}
+
+/// An error with its causes and what to do, as one line.
+pub(super) fn describe<E: std::error::Error + Classified>(error: &E) -> String {
+    let text = chain(error);
     match error.hint() {
         Some(hint) => format!("{text}. {hint}"),
         None => text,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rowbridge_schema::config::ConfirmPolicy;
 use rowbridge_schema::wire::{BlockHead, Step};
-use rowbridge_schema::{Offset, Position};
+use rowbridge_schema::{Failpoint, Offset, Position};
 use tokio::sync::watch;
 
 pub use self::metrics::CaptureMetrics;
@@ -477,6 +477,7 @@ where
         };
         if let Some(resume) = resume {
             self.capture.confirm(&resume).await.map_err(PumpError::Capture)?;
+            Failpoint::SourceConfirmed.pass();
         }
         Ok(())
     }

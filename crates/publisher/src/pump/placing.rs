@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowbridge_schema::wire::Sweep;
-use rowbridge_schema::{Offset, TableDef, TableName};
+use rowbridge_schema::{Failpoint, Offset, TableDef, TableName};
 
 use super::chunk::{Entry, encode, key_of};
 use super::exact::{self, Exact};
@@ -637,6 +637,7 @@ where
             match std::mem::take(&mut self.placing.then) {
                 Then::Finish => self.finish(&job, &chunk.table)?,
                 Then::Advance(after) => {
+                    Failpoint::RangeAppended.pass();
                     self.state.advance_job(&job.table, after.as_ref())?;
                     if let Some(known) = self.placing.jobs.iter_mut().find(|known| **known == job) {
                         known.after = after;
@@ -660,6 +661,7 @@ where
     }
 
     fn finish_job(&mut self, table: &TableName) -> Result<(), Stop<C, R>> {
+        Failpoint::TableAppended.pass();
         self.state.advance_job(table, None)?;
         tracing::info!(%table, "existing rows are in the stream");
         let jobs = self.state.jobs()?;

@@ -27,6 +27,9 @@ pub(crate) use self::identity::present_second;
 pub const STATE_FILE: &str = "state.db";
 const LOCK_FILE: &str = "lock";
 
+/// `SQLITE_IOERR_SHMSIZE`: `state.db-shm` cannot be made longer.
+const SHARED_FILE_TOO_SHORT: i32 = 10 | 19 << 8;
+
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS lanes (endpoint TEXT PRIMARY KEY, start TEXT NOT NULL) STRICT;
@@ -42,7 +45,15 @@ const SCHEMA: &str = "
     -- what tables of a MySQL source looked like, the newest last
     CREATE TABLE IF NOT EXISTS shapes (
         id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, def TEXT NOT NULL, UNIQUE (name, def)) STRICT;
-    CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL) STRICT;";
+    CREATE TABLE IF NOT EXISTS requests (id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT NOT NULL) STRICT;
+    -- Everything a second time. SQLite has no checksums, but its check compares each row with its index entries: a bit that
+    -- the disk flips in either is found at the next start, before it decides anything.
+    CREATE INDEX IF NOT EXISTS meta_again ON meta (key, value);
+    CREATE INDEX IF NOT EXISTS lanes_again ON lanes (endpoint, start);
+    CREATE INDEX IF NOT EXISTS detached_again ON detached (endpoint, reason);
+    CREATE INDEX IF NOT EXISTS attached_again ON attached (endpoint, position);
+    CREATE INDEX IF NOT EXISTS tables_again ON tables (schema, name, columns, status, keyless, resync, only_for, after);
+    CREATE INDEX IF NOT EXISTS requests_again ON requests (what);";
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +84,14 @@ pub enum StateError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The file has changed without us.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The state file.
+        path: PathBuf,
+        /// SQLite's finding.
+        reason: String,
+    },
     /// The folder belongs to another stream.
     #[error(
         "state_dir {path} belongs to stream {found}, not to {expected}; use another folder, or the old name"
@@ -85,6 +104,39 @@ pub enum StateError {
         /// Configured.
         expected: StreamName,
     },
+}
+
+impl StateError {
+    /// The disk has no room, which may pass.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        // The second is what SQLite says of the file beside the database that all its processes share.
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            || source.sqlite_extended_error_code() == Some(SHARED_FILE_TOO_SHORT)
+    }
+
+    /// What to do, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let damaged = match self {
+            Self::Damaged { .. } => true,
+            Self::Database { source, .. } => is_damage(source),
+            Self::Folder { .. } | Self::Locked { .. } | Self::OtherStream { .. } => false,
+        };
+        damaged.then(|| {
+            "What was captured and delivered so far is not known any more. Move publisher.state_dir away, start the \
+             publisher with an empty one and run `rowbridge snapshot --all` while it runs: every table is sent again, \
+             and what is gone at the source is removed at the targets."
+                .to_owned()
+        })
+    }
+}
+
+/// Whether SQLite found what it did not write.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(code, Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
 }
 
 /// The open state; holds the lock on `state_dir`.
@@ -103,10 +155,17 @@ fn open_database(dir: &Path) -> Result<Connection, StateError> {
         let database = Connection::open(&path)?;
         database.busy_timeout(std::time::Duration::from_secs(5))?;
         database.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        database.execute_batch(SCHEMA)?;
-        Ok(database)
+        // Before anything is written: a table that cannot be found would be made anew, and be empty.
+        let found: String = database.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if found == "ok" {
+            database.execute_batch(SCHEMA)?;
+        }
+        Ok((database, found))
     };
-    open().map_err(|source| StateError::Database { path: path.clone(), source })
+    match open().map_err(|source| StateError::Database { path: path.clone(), source })? {
+        (database, found) if found == "ok" => Ok(database),
+        (_, reason) => Err(StateError::Damaged { path, reason }),
+    }
 }
 
 /// A command that looks whether a publisher runs holds the lock for a moment, which is no second publisher.
@@ -204,9 +263,73 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use rowbridge_schema::{Offset, SourceId};
+    use rowbridge_schema::{Offset, Position, SourceId};
 
     use super::*;
+
+    /// Everything that a state says.
+    fn told(dir: &Path) -> Result<String, StateError> {
+        let state = State::open(dir, &"shop".parse().unwrap())?;
+        let name = "copy".parse().unwrap();
+        let jobs = state.jobs()?;
+        Ok(format!(
+            "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {jobs:?}",
+            state.identity()?,
+            state.lanes()?,
+            state.lane_start(&name)?,
+            state.snapshot_from(&name)?,
+            state.detached(&"slow".parse().unwrap())?,
+            state.tables()?,
+            state.requests()?,
+            state.first()?,
+        ))
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_or_says_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let stream: StreamName = "shop".parse().unwrap();
+        let state = State::open(dir.path(), &stream).unwrap();
+        let identity = Identity {
+            epoch: 3,
+            fresh: false,
+            source: Some(SourceId("pg".into())),
+            timeline: Some(2),
+            earlier_epochs: vec![(Offset { file: 0, at: 77 }, 2)],
+        };
+        state.set_identity(&identity).unwrap();
+        let (copy, slow) = ("copy".parse().unwrap(), "slow".parse().unwrap());
+        state.add_lane(&copy, Position::new(3, 5, 1)).unwrap();
+        state.attach(&copy, Position::new(3, 9, 1)).unwrap();
+        state.detach(&slow, "held 5 bytes").unwrap();
+        let def = jobs::tests::def("orders");
+        state.add_job(&def, Some(&Job::new(&def, true))).unwrap();
+        state.advance_job(&def.name, Some(&vec!["1234".into()])).unwrap();
+        request(dir.path(), &Request::Snapshot(vec!["public.orders".into()])).unwrap();
+        drop(state);
+        let whole = std::fs::read(dir.path().join(STATE_FILE)).unwrap();
+        let expected = told(dir.path()).unwrap();
+        assert!(expected.contains("1234") && expected.contains("held 5 bytes"), "{expected}");
+        let mut refused = 0;
+        // What is zero is free, or a length whose change shows as others do.
+        let places: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        let damaged = tempfile::tempdir().unwrap();
+        for &at in &places {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x04;
+            for name in [STATE_FILE, "state.db-wal", "state.db-shm"] {
+                let _ = std::fs::remove_file(damaged.path().join(name));
+            }
+            std::fs::write(damaged.path().join(STATE_FILE), bytes).unwrap();
+            match told(damaged.path()) {
+                Ok(same) => assert_eq!(same, expected, "byte {at}"),
+                Err(StateError::Damaged { .. } | StateError::Database { .. }) => refused += 1,
+                Err(other) => panic!("byte {at}: {other}"),
+            }
+        }
+        println!("{refused} of {} refused", places.len());
+        assert!(refused > places.len() / 2);
+    }
 
     #[test]
     fn state_survives_and_is_locked() {

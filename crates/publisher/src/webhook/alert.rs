@@ -3,7 +3,7 @@
 //! What an alert lane itself fails at is recorded as attempts and makes no news of its own. It is told at least once, in
 //! order: the cursor moves after the answer, and a repetition has the same `webhook-id`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,8 +37,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 enum Decision {
     Tell,
     Pass,
-    /// Until this time in milliseconds since 1970, nobody knows whether it lasts.
-    Wait(i64),
+    /// Nobody knows yet whether it lasts.
+    Wait,
 }
 
 /// One `[[alert]]`; see the module.
@@ -49,6 +49,8 @@ pub(crate) struct AlertLane {
     recorder: Arc<Recorder>,
     /// Settled, though something before it is not.
     settled: BTreeSet<i64>,
+    /// When a failure has lasted. Not by the clock on the wall, which may be set back by hours meanwhile.
+    lasts: BTreeMap<i64, Instant>,
 }
 
 impl AlertLane {
@@ -78,7 +80,7 @@ impl AlertLane {
             shutdown_grace: Duration::ZERO,
         };
         let sender = Sender::new(&lane, tls)?;
-        Ok(Self { alert, lane, sender, recorder, settled: BTreeSet::new() })
+        Ok(Self { alert, lane, sender, recorder, settled: BTreeSet::new(), lasts: BTreeMap::new() })
     }
 
     /// Tells until shutdown. Cancel safety: what is under way may have arrived, and is told again after the start.
@@ -121,15 +123,17 @@ impl AlertLane {
         };
         let events = self.recorder.store().events(0, EVENTS_KEPT)?;
         let new = events.iter().position(|event| event.id > cursor).unwrap_or(events.len());
-        let mut wait: Option<i64> = None;
+        let mut wait: Option<Instant> = None;
         for at in new..events.len() {
             let event = &events[at];
             if self.settled.contains(&event.id) {
                 continue;
             }
-            match decide(&events, at, &self.alert, now_ms()) {
-                Decision::Wait(until) => {
-                    wait = Some(wait.map_or(until, |wait| wait.min(until)));
+            let left = || Instant::now() + left(event, &self.alert, now_ms());
+            let lasts = *self.lasts.entry(event.id).or_insert_with(left);
+            match decide(&events, at, &self.alert, lasts <= Instant::now()) {
+                Decision::Wait => {
+                    wait = Some(wait.map_or(lasts, |wait| wait.min(lasts)));
                     continue;
                 }
                 Decision::Tell => self.tell(event).await,
@@ -138,8 +142,7 @@ impl AlertLane {
             self.settled.insert(event.id);
             self.advance(&reader, &events[new..]).await?;
         }
-        let millis = wait.map(|until| u64::try_from(until.saturating_sub(now_ms())).unwrap_or(0));
-        Ok(millis.map(|millis| Instant::now() + Duration::from_millis(millis)))
+        Ok(wait)
     }
 
     async fn advance(&mut self, reader: &str, new: &[EndpointEvent]) -> Result<(), StoreError> {
@@ -147,6 +150,7 @@ impl AlertLane {
         let Some(done) = done.map(|event| event.id) else { return Ok(()) };
         self.recorder.set_cursor(reader, done).await?;
         self.settled.retain(|id| *id > done);
+        self.lasts.retain(|id, _| *id > done);
         Ok(())
     }
 
@@ -251,8 +255,16 @@ impl AlertLane {
     }
 }
 
-/// Whether an event is told. A failure is told once it lasts; one that is over before, and its end, are not.
-fn decide(events: &[EndpointEvent], at: usize, alert: &AlertConfig, now_ms: i64) -> Decision {
+/// How long a failure that is looked at for the first time has still to last. One of the future, since the clock was set
+/// back, has begun now.
+fn left(event: &EndpointEvent, alert: &AlertConfig, now_ms: i64) -> Duration {
+    let age = u64::try_from(now_ms.saturating_sub(event.at_ms)).unwrap_or(0);
+    alert.after.saturating_sub(Duration::from_millis(age))
+}
+
+/// Whether an event is told. A failure is told once it lasts; one that is over before, and its end, are not. Where the
+/// clock was set back between the two, nobody knows how long it was, and both are told.
+fn decide(events: &[EndpointEvent], at: usize, alert: &AlertConfig, lasts: bool) -> Decision {
     let event = &events[at];
     if !alert.kinds.contains(&event.kind.name()) {
         return Decision::Pass;
@@ -263,17 +275,20 @@ fn decide(events: &[EndpointEvent], at: usize, alert: &AlertConfig, now_ms: i64)
     match event.kind {
         EventKind::Failing => {
             let over = events[at + 1..].iter().filter(same).find(|other| ends(other.kind));
-            let lasts = event.at_ms.saturating_add(after);
             match over {
-                Some(over) if over.at_ms < lasts => Decision::Pass,
-                None if now_ms < lasts => Decision::Wait(lasts),
+                Some(over) if (event.at_ms..event.at_ms.saturating_add(after)).contains(&over.at_ms) => {
+                    Decision::Pass
+                }
+                None if !lasts => Decision::Wait,
                 _ => Decision::Tell,
             }
         }
         EventKind::Recovered => {
             let began = events[..at].iter().rev().filter(same).find(|other| other.kind == EventKind::Failing);
             match began {
-                Some(began) if event.at_ms < began.at_ms.saturating_add(after) => Decision::Pass,
+                Some(began) if (began.at_ms..began.at_ms.saturating_add(after)).contains(&event.at_ms) => {
+                    Decision::Pass
+                }
                 _ => Decision::Tell,
             }
         }
@@ -314,18 +329,36 @@ mod tests {
             event(5, 9_000, "b", EventKind::Failing),
             event(6, 9_100, "b", EventKind::Disabled),
         ];
-        let decisions = |now| (0..6).map(|at| decide(&events, at, &all, now)).collect::<Vec<_>>();
+        let decisions = |lasts| (0..6).map(|at| decide(&events, at, &all, lasts)).collect::<Vec<_>>();
         use Decision::{Pass, Tell, Wait};
-        assert_eq!(decisions(9_200), [Pass, Tell, Pass, Tell, Wait(10_000), Tell]);
-        assert_eq!(decisions(10_000)[4], Tell, "disabled is not recovered");
+        assert_eq!(decisions(false), [Pass, Tell, Pass, Tell, Wait, Tell]);
+        assert_eq!(decisions(true)[4], Tell, "disabled is not recovered");
+        let millis = |now_ms| left(&events[4], &all, now_ms).as_millis();
+        assert_eq!((millis(9_000), millis(9_200), millis(10_000), millis(99_000)), (1_000, 800, 0, 0));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_no_alert() {
+        let all = alert(&ALERT_KINDS);
+        let hours = 5 * 3600 * 1000;
+        let events = [
+            event(1, hours, "a", EventKind::Failing),
+            event(2, 700, "a", EventKind::Recovered),
+            event(3, hours, "b", EventKind::Failing),
+        ];
+        assert_eq!(left(&events[2], &all, 800), Duration::from_secs(1), "and not five hours");
+        let decisions = |lasts| (0..3).map(|at| decide(&events, at, &all, lasts)).collect::<Vec<_>>();
+        use Decision::{Tell, Wait};
+        assert_eq!(decisions(false), [Tell, Tell, Wait]);
+        assert_eq!(decisions(true)[2], Tell);
     }
 
     #[test]
     fn only_what_is_asked_for_is_told() {
         let some = alert(&["disabled"]);
         let events = [event(1, 0, "a", EventKind::Failing), event(2, 0, "a", EventKind::Disabled)];
-        assert_eq!(decide(&events, 0, &some, 99_999), Decision::Pass);
-        assert_eq!(decide(&events, 1, &some, 99_999), Decision::Tell);
+        assert_eq!(decide(&events, 0, &some, true), Decision::Pass);
+        assert_eq!(decide(&events, 1, &some, true), Decision::Tell);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rowbridge_schema::{Offset, Position};
+use rowbridge_schema::{Failpoint, Offset, Position};
 use tokio::sync::Semaphore;
 
 const MAGIC: &[u8; 8] = b"RWBCUR01";
@@ -110,6 +110,13 @@ impl Cursor {
             pending: Vec::new(),
             standing,
         };
+        if length < bytes.len() {
+            // A kill leaves at most one record unfinished, a disk may do anything.
+            tracing::warn!(
+                path = %path.display(), cut_bytes = bytes.len() - length,
+                "the end of a cursor cannot be read: what it settled is sent again"
+            );
+        }
         if length < bytes.len() || length == 0 {
             cursor.rewrite().map_err(failed("write"))?;
         }
@@ -184,6 +191,7 @@ impl Cursor {
         }
         self.length += self.pending.len() as u64;
         self.pending.clear();
+        Failpoint::CursorWritten.pass();
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rowbridge_schema::config::OnPermanentError;
-use rowbridge_schema::{Class, Classified as _};
+use rowbridge_schema::{Class, Classified as _, Failpoint};
 use tokio::time::Instant;
 
 use super::breaker::Change;
@@ -48,7 +48,9 @@ pub(super) fn judge(ended: &Ended, retry_on: &[u16]) -> Verdict {
         200..=299 => Verdict::Done,
         410 => Verdict::Gone,
         408 | 425 | 429 | 500..=599 => {
-            let after = response.retry_after.as_deref().and_then(|text| retry_after(text, SystemTime::now()));
+            let wish = response.retry_after.as_deref();
+            let date = response.date.as_deref();
+            let after = wish.and_then(|text| retry_after(text, date, SystemTime::now()));
             let class = if status == 429 { "throttled" } else { "status" };
             Verdict::Retry { error: error(), class, after }
         }
@@ -75,6 +77,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 impl<J: Journal> WebhookLane<J> {
     pub(super) fn ended(&mut self, ended: Ended) {
+        Failpoint::WebhookAnswered.pass();
         let now = Instant::now();
         let verdict = judge(&ended, &self.config.webhook().policy.retry_on);
         let seconds = ended.timing.total.as_secs_f64();
@@ -94,6 +97,7 @@ impl<J: Journal> WebhookLane<J> {
         match verdict {
             Verdict::Done => {
                 self.delivered(&ended.outgoing);
+                Failpoint::WebhookSettled.pass();
                 self.told.push(ended);
             }
             Verdict::Retry { error, class, after } => {
@@ -204,6 +208,7 @@ impl<J: Journal> WebhookLane<J> {
     pub(super) fn set_aside(&mut self, outgoing: Outgoing, written: Result<i64, StoreError>) {
         match written {
             Ok(_) => {
+                Failpoint::LetterWritten.pass();
                 self.metrics.dead_letters.inc();
                 if self.halted == Some(outgoing.number) {
                     self.halted = None;

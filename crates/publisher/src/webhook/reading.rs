@@ -36,7 +36,7 @@ impl Classified for ReadError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Journal(_) => None,
+            Self::Journal(error) => error.hint(),
             Self::Make(MakeError::Filter { .. }) => {
                 Some("Correct endpoint.when and restart; events wait in the journal.".to_owned())
             }

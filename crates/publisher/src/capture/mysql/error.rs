@@ -203,6 +203,7 @@ impl Classified for MysqlError {
                 class_of(source)
             }
             Self::Lost { .. } | Self::Interrupted { .. } => Class::RETRYABLE,
+            Self::History(error) if error.is_full() => Class::RETRYABLE,
             Self::NotReady { .. }
             | Self::LogGone { .. }
             | Self::SameServerId { .. }

@@ -11,7 +11,7 @@ async fn a_request_arrives_as_it_was_made_and_the_second_reuses_the_connection()
     let log = Arc::clone(&seen);
     let address = listen_http(move |connection, arrived| {
         log.lock().unwrap().push((connection, arrived.clone()));
-        "HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\nretry-after: 7\r\ncontent-length: 5\r\n\r\nhello".into()
+        "HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\nretry-after: 7\r\ndate: today\r\ncontent-length: 5\r\n\r\nhello".into()
     })
     .await;
     let client = client(address);
@@ -19,7 +19,7 @@ async fn a_request_arrives_as_it_was_made_and_the_second_reuses_the_connection()
     let answer = first.result.unwrap();
     assert_eq!((answer.status, &answer.body[..], answer.truncated), (202, &b"hello"[..], false));
     assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
-    assert_eq!(answer.retry_after.as_deref(), Some("7"));
+    assert_eq!((answer.retry_after.as_deref(), answer.date.as_deref()), (Some("7"), Some("today")));
     let timing = first.timing;
     assert!(!first.reused && timing.connect.is_some() && timing.first_byte.is_some(), "{timing:?}");
     assert_eq!((timing.dns, timing.tls, timing.token), (None, None, None));

@@ -149,3 +149,137 @@ async fn the_resume_point_is_found_however_far_back_it_is() {
     let (_, recovered) = open(&dir, SMALL);
     assert_eq!((recovered.resume, recovered.last_ends), (block(1, 0).resume, false));
 }
+
+/// A journal's files, and the blocks in them.
+struct Whole {
+    files: Vec<(u64, Vec<u8>)>,
+    blocks: Vec<Block>,
+}
+
+/// Blocks 1 to `count` of `len` bytes each, a mark behind the second, all of it synced.
+async fn whole(count: u64, len: usize) -> Whole {
+    let dir = TempDir::new().unwrap();
+    let (journal, _) = open(&dir, SMALL);
+    let blocks: Vec<Block> = (1..=count).map(|at| block(at, len)).collect();
+    for (at, block) in blocks.iter().enumerate() {
+        append(&journal, block.clone()).await;
+        if at == 1 {
+            journal.mark(Resume("0/marked".into())).await.unwrap();
+        }
+    }
+    durable_to(&journal, end_of(count)).await;
+    drop(journal);
+    let mut files = Vec::new();
+    for sequence in 1.. {
+        let Ok(bytes) = std::fs::read(segment_path(dir.path(), sequence)) else { break };
+        files.push((sequence, bytes));
+    }
+    Whole { files, blocks }
+}
+
+impl Whole {
+    /// Opens the files with one of them changed. Either an error says so, or what is read is what was written, up to some
+    /// block, and the stream goes on behind it. Returns how many blocks are left if there was no error.
+    async fn with(&self, damaged: u64, bytes: &[u8], what: &str) -> Option<usize> {
+        let dir = TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("journal")).unwrap();
+        for (sequence, whole) in &self.files {
+            let bytes = if *sequence == damaged { bytes } else { whole };
+            std::fs::write(segment_path(dir.path(), *sequence), bytes).unwrap();
+        }
+        let (journal, recovered) = match SegmentJournal::open(dir.path(), SMALL) {
+            Ok(opened) => opened,
+            Err(JournalError::Corrupt { path, .. }) => {
+                assert_eq!(path, segment_path(dir.path(), damaged), "{what}");
+                return None;
+            }
+            Err(other) => panic!("{what}: {other}"),
+        };
+        let next = recovered.last.map_or(1, |last| last.offset.at + 1);
+        assert!(append(&journal, block(next, 77)).await, "{what}");
+        let mut reader = journal.reader(Position::ZERO).unwrap();
+        let mut read = Vec::new();
+        loop {
+            match reader.try_next() {
+                Ok(Some(block)) => read.push((*block).clone()),
+                Ok(None) => break,
+                Err(JournalError::Corrupt { .. }) => {
+                    // Told by the reader, and everything before it is true.
+                    assert!(self.blocks.starts_with(&read), "{what}");
+                    return None;
+                }
+                Err(other) => panic!("{what}: {other}"),
+            }
+        }
+        assert_eq!(read.pop(), Some(block(next, 77)), "{what}");
+        assert!(self.blocks.starts_with(&read), "{what}");
+        assert_eq!(recovered.last, read.last().map(|block| block.head.last), "{what}");
+        let marked = read.len() == 2 && recovered.resume == Some(Resume("0/marked".into()));
+        let resume = read.last().and_then(|block| block.resume.clone());
+        assert!(marked || recovered.resume == resume, "{what}: {:?}", recovered.resume);
+        Some(read.len())
+    }
+}
+
+#[tokio::test]
+async fn whatever_byte_is_damaged_the_rest_is_true_or_refused() {
+    let whole = whole(4, 20).await;
+    let [(1, bytes)] = &whole.files[..] else { panic!("one segment") };
+    let (mut refused, mut cut) = (0, 0);
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            match whole.with(1, &damaged, &format!("byte {at} ^ {flip:#04x}")).await {
+                None => refused += 1,
+                Some(blocks) => cut += usize::from(blocks < whole.blocks.len()),
+            }
+        }
+    }
+    // The header but for its note, and all frames that others follow; then the last one.
+    println!("{refused} refused, {cut} cut, of {}", 3 * bytes.len());
+    assert!(refused > 2 * bytes.len() && cut > 3 * 20);
+}
+
+#[tokio::test]
+async fn wherever_it_is_cut_off_the_rest_is_true() {
+    let whole = whole(4, 20).await;
+    let [(1, bytes)] = &whole.files[..] else { panic!("one segment") };
+    let mut before = 0;
+    for len in 0..=bytes.len() {
+        let blocks = whole.with(1, &bytes[..len], &format!("cut at {len}")).await;
+        let blocks = blocks.unwrap_or_else(|| panic!("cut at {len}: refused"));
+        assert!(blocks >= before, "cut at {len}");
+        before = blocks;
+    }
+    assert_eq!(before, whole.blocks.len());
+}
+
+#[tokio::test]
+async fn damage_of_one_segment_of_several_is_told() {
+    let whole = whole(20, 10_000).await;
+    let last = whole.files.len() as u64;
+    assert!(last >= 3);
+    for (sequence, bytes) in &whole.files {
+        let len = bytes.len();
+        let places = (0..HEADER_LEN as usize).chain([64, 70, 72, 73, 100, len / 2, len - 9, len - 1]);
+        for at in places {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            let what = format!("segment {sequence} byte {at}");
+            let left = whole.with(*sequence, &damaged, &what).await;
+            // What says how much is synced has a checksum of its own, and only ever says less.
+            let note = (52..64).contains(&at);
+            let tail = *sequence == last && at >= len - 9;
+            match left {
+                None => assert!(!note, "{what}"),
+                Some(left) => assert!(note && left == 20 || tail && left == 19, "{what}: {left} blocks"),
+            }
+        }
+        for cut in [0, 10, 63, 64, 65, len / 2, len - 1] {
+            let what = format!("segment {sequence} cut at {cut}");
+            let left = whole.with(*sequence, &bytes[..cut], &what).await;
+            assert!(left.is_none() || *sequence == last, "{what}: {left:?}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use mysql_async::Error;
 use rowbridge_schema::wire::{Delivery, FailingChange};
-use rowbridge_schema::{Position, TableId};
+use rowbridge_schema::{Failpoint, Position, TableId};
 use tracing::debug;
 
 use super::Settings;
@@ -161,6 +161,7 @@ async fn write_rows(
             Ok(folded) => {
                 let trusting = trusting && distrusted.get(&id).is_none_or(|tries| *tries == 0);
                 set::write(pipe, binding, &folded, trusting).await?;
+                Failpoint::TableWritten.pass();
             }
             Err(_) => {
                 ordered.insert(id);
@@ -252,6 +253,7 @@ impl MysqlLane {
             if pipe.expects() {
                 pipe.flush().await?;
             }
+            Failpoint::BeforeCommit.pass();
             pipe.control("COMMIT");
             Ok(pipe.flush().await?)
         }
@@ -327,6 +329,7 @@ impl MysqlLane {
         if stored.is_some() {
             self.row.write(&mut self.session, &head.source, to).await?;
         }
+        Failpoint::ProgressWritten.pass();
         if !goes_on {
             let patient = ProgressRow::patient(&self.session);
             self.session.run(&patient).await.map_err(|e| stop(doing, e))?;
@@ -350,6 +353,7 @@ impl MysqlLane {
             let position = self.position();
             return Ok(Applied::Staged { position, staged: to, changes: plan.changes });
         }
+        Failpoint::BeforeCommit.pass();
         self.session.run("COMMIT").await.map_err(|e| stop("committing", e))?;
         self.staged = None;
         self.committed = Some(reached);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rowbridge_schema::wire::{Delivery, FailingChange, Op};
-use rowbridge_schema::{Position, TableId};
+use rowbridge_schema::{Failpoint, Position, TableId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tracing::{debug, info};
@@ -270,6 +270,7 @@ impl PostgresLane {
         if stored.is_some() {
             self.row.write(&mut self.session, &head.source, to).await?;
         }
+        Failpoint::ProgressWritten.pass();
         self.session.batch(LOCK_ROWS).await.map_err(|e| stop("applying a delivery", e))?;
         let plan = plan(delivery, after);
         for step in &plan.steps {
@@ -290,6 +291,7 @@ impl PostgresLane {
             let position = self.position();
             return Ok(Applied::Staged { position, staged: to, changes: plan.changes });
         }
+        Failpoint::BeforeCommit.pass();
         if let Err(error) = self.session.batch("COMMIT").await {
             // Deferred constraints speak up only now.
             if verdict(&error) != Verdict::Data {

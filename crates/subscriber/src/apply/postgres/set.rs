@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use rowbridge_schema::{Cell, Position, TableDef};
+use rowbridge_schema::{Cell, Failpoint, Position, TableDef};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::binding::Binding;
@@ -256,6 +256,9 @@ pub(super) async fn pipeline(mut futures: Vec<InFlight<'_>>) -> Vec<Result<u64, 
                 }
             }
             next += 1;
+            if next < futures.len() {
+                Failpoint::TableWritten.pass();
+            }
         }
         Poll::Ready(())
     })

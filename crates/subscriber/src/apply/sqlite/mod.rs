@@ -30,7 +30,7 @@ pub use error::SqliteError;
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::sql::ident;
 use rowbridge_schema::wire::{Chunk, Delivery, FailingChange, Op, Sweep};
-use rowbridge_schema::{EndpointName, Position, StreamName, TableId};
+use rowbridge_schema::{EndpointName, Failpoint, Position, StreamName, TableId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use self::catalog::{ResolveError, Resolved};
@@ -216,6 +216,7 @@ impl SqliteLane {
                     self.staged = Some(Staged { committed, reached });
                     return Ok(Applied::Staged { position: committed, staged: to, changes: applied });
                 }
+                Failpoint::BeforeCommit.pass();
                 self.session.commit().inspect_err(|_| self.abandon())?;
                 Ok(Applied::Committed { position: to, changes: applied })
             }
@@ -235,6 +236,7 @@ impl SqliteLane {
         let head = &delivery.head;
         let to = head.to.ok_or(SqliteError::Undefined)?;
         self.row.write(&self.session, &head.source, to)?;
+        Failpoint::ProgressWritten.pass();
         let mut plan = plan_of(delivery, after);
         self.resolve(delivery, &plan, to)?;
         let conversions = |id: &TableId| self.tables.get(id).and_then(|table| table.conversions.as_ref());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rowbridge_schema::config::DeletePolicy;
 use rowbridge_schema::wire::{FailingChange, Op};
-use rowbridge_schema::{Cell, Position, TableId};
+use rowbridge_schema::{Cell, Failpoint, Position, TableId};
 use rusqlite::{Connection, params_from_iter};
 
 use super::catalog::Resolved;
@@ -121,7 +121,11 @@ impl<'c> Writer<'c> {
     }
 
     fn ordered(&mut self, events: &[Event<'_>], repaired: &HashSet<TableId>) -> Result<(), Stop> {
+        let mut before = None;
         for event in events.iter().filter(|event| !repaired.contains(&event.table)) {
+            if before.replace(event.table).is_some_and(|before| before != event.table) {
+                Failpoint::TableWritten.pass();
+            }
             self.event(event)?;
         }
         for id in repaired {
