@@ -7,6 +7,7 @@
 )]
 
 mod alter;
+mod bench;
 mod chaos;
 mod cli;
 mod clock;

@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls, Row};
 
 use crate::files::{cached, copy_tree, ids_of, own_uid, owned_temp_dir, run, successful, tail};
 use crate::port::free_port;
-use crate::process::{RunAs, client_output, guarded, signal, spawn_guarded, wait_child};
+use crate::process::{RunAs, children_of, client_output, guarded, signal, spawn_guarded, wait_child};
 use crate::tls::Certificate;
 use crate::versions::set_up;
 
@@ -208,6 +208,15 @@ impl Cluster {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The process that all others of the server descend from.
+    ///
+    /// # Panics
+    /// When the server is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().expect("the server is stopped").id()
     }
 
     /// A connection URL for the harness's own sessions; one that asks for no password.
@@ -497,17 +506,4 @@ fn newest_packaged_bin() -> Option<PathBuf> {
     let entries = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let newest = entries.filter_map(|entry| Some(entry.ok()?.path())).max_by_key(version)?;
     Some(newest.join("bin")).filter(|bin| bin.join("initdb").exists())
-}
-
-/// Processes whose parent is `pid`.
-fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|child| {
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-            let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
-            parent == Some(pid.to_string().as_str())
-        })
-        .collect()
 }

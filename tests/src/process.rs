@@ -465,11 +465,53 @@ pub fn peak_rss_bytes(pid: u32) -> Option<u64> {
 /// User and system CPU time of a process, in seconds.
 #[must_use]
 pub fn cpu_seconds(pid: u32) -> Option<f64> {
+    // utime and stime of proc(5).
+    sum_of_ticks(pid, 2)
+}
+
+/// As [`cpu_seconds`], of a process and all its descendants, those that have ended included. A server of PostgreSQL has a
+/// process per session.
+#[must_use]
+pub fn tree_cpu_seconds(pid: u32) -> Option<f64> {
+    // utime, stime, and the same of children that have ended, cutime and cstime.
+    tree_of(pid).into_iter().filter_map(|pid| sum_of_ticks(pid, 4)).reduce(|sum, more| sum + more)
+}
+
+/// A process and all its descendants, as far as they live.
+#[must_use]
+pub fn tree_of(pid: u32) -> Vec<u32> {
+    let mut tree = vec![pid];
+    let mut next = 0;
+    while let Some(pid) = tree.get(next).copied() {
+        tree.extend(children_of(pid));
+        next += 1;
+    }
+    tree
+}
+
+/// Processes whose parent is `pid`.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|child| stat_fields(*child).and_then(|fields| fields.get(1)?.parse().ok()) == Some(pid))
+        .collect()
+}
+
+/// The sum of the first `count` of utime, stime, cutime and cstime, in seconds.
+fn sum_of_ticks(pid: u32, count: usize) -> Option<f64> {
+    let fields = stat_fields(pid)?;
+    let mut ticks = 0.0;
+    for field in fields.get(11..11 + count)? {
+        ticks += field.parse::<f64>().ok()?;
+    }
+    Some(ticks / TICKS_PER_SECOND)
+}
+
+/// The fields of `/proc/PID/stat` from the third of proc(5) on, the state: the program's name before it is in parentheses
+/// and may hold spaces.
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name is in parentheses and may hold spaces; utime and stime are fields 14 and 15 of proc(5).
     let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / TICKS_PER_SECOND)
+    Some(fields.split_whitespace().map(str::to_owned).collect())
 }

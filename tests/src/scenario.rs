@@ -206,6 +206,14 @@ impl End {
         }
     }
 
+    fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Mariadb(server) => Some(server.pid()),
+            Self::Postgres(cluster) => Some(cluster.pid()),
+            Self::Sqlite(_) => None,
+        }
+    }
+
     fn proxy(&self, wanted: bool) -> Option<Proxy> {
         match self {
             Self::Mariadb(server) if wanted => Some(Proxy::to_port(server.port())),
@@ -425,6 +433,18 @@ impl Pair {
         self.target.kind()
     }
 
+    /// The source's server, the first of its processes. A file has none.
+    #[must_use]
+    pub fn source_pid(&self) -> Option<u32> {
+        self.source.pid()
+    }
+
+    /// The target's server, the first of its processes. A file has none.
+    #[must_use]
+    pub fn target_pid(&self) -> Option<u32> {
+        self.target.pid()
+    }
+
     /// Stops both database servers in order and starts them again, one after the other. A file needs none.
     pub async fn restart_servers(&self) {
         self.restart_source().await;
@@ -507,6 +527,12 @@ impl Pair {
         execute(&self.target, sql).await;
     }
 
+    /// The name of a table's copy at the target, where it needs one in SQL of its own.
+    #[must_use]
+    pub fn copy_of(&self, table: &str) -> String {
+        self.target.copy_of(&self.source, table)
+    }
+
     /// Waits until tables, named as at the source, are equal row for row to their copies.
     ///
     /// # Panics
@@ -520,8 +546,7 @@ impl Pair {
     /// # Panics
     /// At the deadline, with the difference and the last lines of both daemons.
     pub async fn wait_equal_within(&self, tables: &[&str], deadline: Duration) {
-        let copies: Vec<String> =
-            tables.iter().map(|table| self.target.copy_of(&self.source, table)).collect();
+        let copies: Vec<String> = tables.iter().map(|table| self.copy_of(table)).collect();
         let pairs: Vec<(&str, &str)> =
             tables.iter().zip(&copies).map(|(table, copy)| (*table, copy.as_str())).collect();
         let (from, to) = (&self.source.own_url(), &self.target.own_url());

@@ -1,56 +1,67 @@
-//! The first copy of a table: `CREATE SUBSCRIPTION` with `copy_data` beside a snapshot.
+//! The first copy of tables: `CREATE SUBSCRIPTION` with `copy_data` beside a snapshot.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rowbridge_tests::scenario::{DATABASE, Pair};
+use rowbridge_tests::scenario::Kind;
 
-use super::{System, TABLE, VALUES, prepare};
+use super::arguments::Crossing;
+use super::bridge::{Bridge, LOOK};
+use super::costs::Sample;
+use super::native;
+use super::report::{Measurement, System};
+use super::tables::{Shape, name};
 
-/// Rows per second from the start of the copy to its last row visible.
-pub(super) async fn snapshot(system: System, rows: i64) -> f64 {
-    let pair = prepare().await;
-    pair.source_execute(TABLE).await;
-    pair.target_execute(TABLE).await;
-    pair.source_execute(&format!("INSERT INTO bench {VALUES} FROM generate_series(1, {rows}) i")).await;
-    pair.source_execute("VACUUM (ANALYZE) bench").await;
-    pair.source_execute("CHECKPOINT").await;
-    let target = pair.target().await;
-    // Keys are copied in their order here, and all at once there: with the last row, all are visible.
-    let seen = target.prepare("SELECT 1 FROM bench WHERE id = $1").await.unwrap();
-    let started = match system {
-        System::Native => {
-            pair.source_execute("CREATE PUBLICATION bench FOR TABLE bench").await;
-            let url = pair.source_cluster().url(DATABASE);
-            let started = Instant::now();
-            pair.target_execute(&format!("CREATE SUBSCRIPTION bench CONNECTION '{url}' PUBLICATION bench"))
-                .await;
-            started
-        }
-        System::Rowbridge => {
-            pair.subscriber().start();
-            pair.wait_subscriber().await;
-            let started = Instant::now();
-            pair.publisher().start();
-            started
-        }
-    };
-    while target.query(&seen, &[&rows]).await.unwrap().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let took = started.elapsed();
-    let copied: i64 = target.query_one("SELECT count(*) FROM bench", &[]).await.unwrap().get(0);
-    assert_eq!(copied, rows, "rows are missing");
-    let rate = rows as f64 / took.as_secs_f64();
-    println!("snapshot {system:?}: {rate:.0} rows/s ({:.2} s)", took.as_secs_f64());
+/// From the start of the copy to its last row visible: of the statement, or of the publisher's process.
+pub(super) async fn snapshot(crossing: Crossing, system: System, count: u64, rows: u64) -> Measurement {
+    let mut bridge = Bridge::empty(crossing, system).await;
+    bridge.create(Shape::Usual, count).await;
+    let per_table = rows / count;
+    fill(&bridge, count, per_table).await;
+    let pair = &bridge.pair;
     if system == System::Rowbridge {
-        costs(&pair);
+        pair.subscriber().start();
+        pair.wait_subscriber().await;
     }
-    rate
+    let costs = Sample::take(pair, system).await;
+    let started = Instant::now();
+    match system {
+        System::Native => native::start(pair, true).await,
+        System::Rowbridge => pair.publisher().start(),
+    }
+    // Keys are copied in their order here, and a table at once there: with their last rows, all are visible.
+    let mut target = bridge.target().await;
+    for table in 1..=count {
+        let copy = pair.copy_of(&name(table));
+        let last = format!("SELECT id FROM {copy} WHERE id = {per_table}");
+        while target.number(&last).await.is_none() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let variant = if count == 1 { String::new() } else { format!("of {count} tables") };
+    let mut measurement = Measurement::new("snapshot", &variant, &crossing.name(), system.name());
+    (measurement.rows, measurement.seconds) = (count * per_table, seconds);
+    Sample::take(pair, system).await.since(&costs, pair, &mut measurement);
+    if system == System::Native {
+        // The connections that copied are closed, and their counts are gone.
+        measurement.wire_bytes = None;
+    }
+    for table in 1..=count {
+        let copied = target.number(&format!("SELECT count(*) FROM {}", pair.copy_of(&name(table)))).await;
+        assert_eq!(copied, Some(per_table as i64), "rows of {} came after its last", name(table));
+    }
+    bridge.verify().await;
+    measurement
 }
 
-/// What both daemons have taken since they were started.
-pub(super) fn costs(pair: &Pair) {
-    for (name, daemon) in [("publisher", pair.publisher()), ("subscriber", pair.subscriber())] {
-        println!("  {name}: {:.2} CPU s, peak {} MiB", daemon.cpu_seconds(), daemon.peak_rss_bytes() >> 20);
+/// The rows that are there, as settled as those of any old table.
+async fn fill(bridge: &Bridge, count: u64, rows: u64) {
+    let mut source = bridge.source().await;
+    for table in 1..=count {
+        source.execute(&Shape::Usual.insert(bridge.kind(), &name(table), 1, rows)).await;
+    }
+    if bridge.kind() == Kind::Postgres {
+        source.execute("VACUUM (ANALYZE)").await;
+        source.execute("CHECKPOINT").await;
     }
 }

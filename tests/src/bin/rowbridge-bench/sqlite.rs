@@ -1,21 +1,20 @@
-//! What an SQLite source costs: the application's own speed, the wait until a commit is visible at the copy, processor
-//! time while nothing happens, and the size of the application's file.
+//! What an SQLite source costs: the application's own speed and the size of its file; then the wait until a commit is
+//! visible at the copy, and processor time while nothing happens.
 
 use std::time::{Duration, Instant};
 
-use rowbridge_tests::scenario::{Pair, PairOptions};
+use rowbridge_tests::scenario::{Kind, Pair, PairOptions};
 use rowbridge_tests::sqlite::SqliteFile;
 use rusqlite::params;
 
-use super::{median, percentile};
+use super::arguments::Crossing;
+use super::report::{Measurement, OURS, Report, System};
+use super::{idle, oltp};
 
 const TABLE: &str =
     "CREATE TABLE bench (id INTEGER PRIMARY KEY, note TEXT, amount REAL, at TEXT, data TEXT, ok INTEGER)";
 const INSERT: &str = "INSERT INTO bench VALUES (?1, 'note number ' || ?1, ?1 * 1.25, datetime('now'),
                       json_object('n', ?1, 'tag', 'abc'), ?1 % 2)";
-
-/// How long nothing is to happen while processor time is measured.
-const IDLE: Duration = Duration::from_secs(10);
 
 /// Inserts rows and says how many per second went in.
 fn insert(file: &SqliteFile, rows: i64, per_transaction: i64) -> f64 {
@@ -47,7 +46,7 @@ fn sizes(file: &SqliteFile) -> (u64, u64, u64) {
 
 fn print_sizes(when: &str, file: &SqliteFile) {
     let (main, wal, free) = sizes(file);
-    println!(
+    eprintln!(
         "  {when}: file {:.1} MiB (free {:.1}), log of SQLite {:.1} MiB",
         mib(main),
         mib(free),
@@ -78,100 +77,35 @@ async fn settled(pair: &Pair) {
 }
 
 /// The application's speed: in transactions of one row and of a hundred.
-async fn application(pairs: i64, rows: i64) {
+async fn application(report: &mut Report, pairs: u32, rows: i64) {
     for per_transaction in [1, 100] {
-        let mut ratios = Vec::new();
-        for pair in 0..pairs {
+        let measured = |system: &'static str, per_second: f64| {
+            let variant = format!("{per_transaction} per transaction");
+            let mut measurement = Measurement::new("application", &variant, "sqlite", system);
+            (measurement.rows, measurement.seconds) = (rows.unsigned_abs(), rows as f64 / per_second);
+            measurement
+        };
+        for pair in 1..=pairs {
             let alone = SqliteFile::create("alone");
             alone.execute(TABLE);
-            let without = insert(&alone, rows, per_transaction);
+            report.add(measured("alone", insert(&alone, rows, per_transaction)));
             let bridge = bridge().await;
             let with = tokio::task::block_in_place(|| insert(bridge.source_file(), rows, per_transaction));
-            println!(
-                "inserts, {per_transaction} per transaction: {without:.0}/s without, {with:.0}/s with Rowbridge"
-            );
-            ratios.push(with / without);
-            if pair == pairs - 1 {
+            report.add(measured(OURS, with));
+            if pair == pairs {
                 print_sizes("without Rowbridge", &alone);
                 print_sizes("with Rowbridge, right after the load", bridge.source_file());
                 settled(&bridge).await;
                 print_sizes("with Rowbridge, all confirmed", bridge.source_file());
             }
         }
-        println!(
-            "inserts, {per_transaction} per transaction: median of with / without over {pairs} pairs: {:.2}",
-            median(ratios)
-        );
     }
 }
 
-/// Milliseconds from commit to visible at a fixed rate, and the processor time of both ends, then and while idle.
-async fn waits(per_second: u32, seconds: u32) {
-    let pair = bridge().await;
-    let count = i64::from(per_second * seconds);
-    let (source, target) = (pair.source_file().open(), pair.target_file().open());
-    let cpu = || [pair.publisher().cpu_seconds(), pair.subscriber().cpu_seconds()];
-    let before = cpu();
-    let started = Instant::now();
-    let load = std::thread::spawn(move || {
-        let mut commits = Vec::with_capacity(count as usize);
-        for id in 1..=count {
-            let due = started + Duration::from_secs(1) * (id as u32) / per_second;
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            source.prepare_cached(INSERT).unwrap().execute(params![id]).unwrap();
-            commits.push(Instant::now());
-        }
-        commits
-    });
-    let mut visible = Vec::with_capacity(count as usize);
-    tokio::task::block_in_place(|| {
-        while (visible.len() as i64) < count {
-            let last: i64 = target
-                .prepare_cached("SELECT max(id) FROM bench")
-                .unwrap()
-                .query_row([], |row| row.get(0))
-                .unwrap();
-            let now = Instant::now();
-            while (visible.len() as i64) < last {
-                visible.push(now);
-            }
-            std::thread::sleep(Duration::from_micros(200));
-        }
-    });
-    let commits = load.join().unwrap();
-    let mut waits: Vec<f64> = commits
-        .iter()
-        .zip(&visible)
-        .map(|(commit, seen)| seen.saturating_duration_since(*commit).as_secs_f64() * 1e3)
-        .collect();
-    waits.sort_by(f64::total_cmp);
-    println!(
-        "commit to visible at {per_second}/s: p50 {:.2} ms, p99 {:.2} ms",
-        percentile(&waits, 0.5),
-        percentile(&waits, 0.99)
-    );
-    let share = |from: [f64; 2], to: [f64; 2], wall: f64| [0, 1].map(|i| (to[i] - from[i]) / wall * 100.0);
-    let busy = share(before, cpu(), started.elapsed().as_secs_f64());
-    println!("  meanwhile: publisher {:.1} %, subscriber {:.1} % of a core", busy[0], busy[1]);
-    settled(&pair).await;
-    // What is left to do after a load is done by then.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let before = cpu();
-    let started = Instant::now();
-    tokio::time::sleep(IDLE).await;
-    let idle = share(before, cpu(), started.elapsed().as_secs_f64());
-    println!(
-        "idle for {} s: publisher {:.2} %, subscriber {:.2} % of a core",
-        IDLE.as_secs(),
-        idle[0],
-        idle[1]
-    );
-    print_sizes("after all that", pair.source_file());
-    assert!(idle.iter().all(|share| *share < 1.0), "an idle process takes more than 1 % of a core");
-}
-
 /// All of it.
-pub(super) async fn sqlite(pairs: i64, rows: i64, per_second: u32, seconds: u32) {
-    application(pairs, rows).await;
-    waits(per_second, seconds).await;
+pub(super) async fn sqlite(report: &mut Report, pairs: u32, rows: i64) {
+    application(report, pairs, rows).await;
+    let crossing = Crossing { source: Kind::Sqlite, target: Kind::Sqlite };
+    report.add(oltp::oltp(crossing, System::Rowbridge).await);
+    report.add(idle::idle(crossing, System::Rowbridge, 1).await);
 }

@@ -8,7 +8,7 @@ pub(super) mod receiver;
 mod sender;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rowbridge_tests::config::{Endpoint, Publisher};
 use rowbridge_tests::port::free_port;
@@ -18,7 +18,9 @@ use rowbridge_tests::webhook::secret;
 use tempfile::TempDir;
 
 use self::receiver::{Receiver, Seen};
-use super::median;
+use super::costs::Process;
+use super::report::{Measurement, OURS, Report};
+use super::wire;
 
 /// Rows that the events change, in turn.
 const KEYS: usize = 1_000;
@@ -34,21 +36,6 @@ struct Backlog {
     folder: TempDir,
     events: usize,
     endpoints: usize,
-}
-
-/// How a measurement ended.
-struct Run {
-    seen: Seen,
-    /// Processor time of the publisher from its start.
-    cpu_seconds: f64,
-    peak_bytes: u64,
-    deliveries: usize,
-}
-
-impl Run {
-    fn cpu_per_100_000(&self) -> f64 {
-        self.cpu_seconds * 1e5 / self.deliveries as f64
-    }
 }
 
 impl Backlog {
@@ -115,23 +102,40 @@ impl Backlog {
         Daemon::new(DaemonOptions::run("publisher", &path))
     }
 
-    /// Delivers all of it, from a copy of the journal.
-    async fn deliver(&self, order: &str, lines: &str) -> Run {
+    /// Delivers all of it, from a copy of the journal. Gives bytes of a body, too.
+    async fn deliver(&self, order: &str, lines: &str, variant: &str) -> (Measurement, usize) {
         let deliveries = self.events * self.endpoints;
         copy(&self.state("captured"), &self.state("run"));
         let receiver = Receiver::start(deliveries, deliveries / 10).await;
         let daemon = self.publisher("run", receiver.port(), order, lines);
         daemon.start();
+        let started = Instant::now();
         let seen = receiver.seen().await;
-        let (cpu_seconds, peak_bytes) = (daemon.cpu_seconds(), daemon.peak_rss_bytes());
+        let mut measurement = measured(deliveries, &seen, variant, OURS);
+        measurement.cpu_seconds[Process::Publisher as usize] = Some(daemon.cpu_seconds());
+        measurement.cpu_wall_seconds = started.elapsed().as_secs_f64();
+        measurement.peak_bytes[Process::Publisher as usize] = Some(daemon.peak_rss_bytes());
+        measurement.wire_bytes = wire::connections(receiver.port(), &[daemon.pid()])
+            .filter(|connections| connections.len() == seen.connections)
+            .map(|connections| connections.values().sum());
         daemon.terminate().await;
         let log = rusqlite::Connection::open(self.state("run").join("deliveries.db")).unwrap();
         let recorded: i64 = log.query_row("SELECT max(id) FROM attempts", [], |row| row.get(0)).unwrap();
         assert_eq!(recorded as usize, deliveries, "attempts are missing in the log");
         drop(log);
         std::fs::remove_dir_all(self.state("run")).unwrap();
-        Run { seen, cpu_seconds, peak_bytes, deliveries }
+        (measurement, seen.body_bytes)
     }
+}
+
+/// Costs count from the start of the process, for all deliveries; the pace does not count those at the beginning. So the
+/// time is the one that all would have taken at that pace.
+fn measured(deliveries: usize, seen: &Seen, variant: &str, system: &'static str) -> Measurement {
+    let mut measurement = Measurement::new("webhooks", variant, "sqlite-webhook", system);
+    measurement.rows = deliveries as u64;
+    measurement.seconds = deliveries as f64 / seen.per_second;
+    measurement.deliveries = Some(deliveries as u64);
+    measurement
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -147,18 +151,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn print(what: &str, run: &Run) {
-    println!(
-        "  {what}: {:.0}/s, {:.2} CPU s per 100,000 deliveries, peak {} MiB, {} connections",
-        run.seen.per_second,
-        run.cpu_per_100_000(),
-        run.peak_bytes >> 20,
-        run.seen.connections
-    );
-}
-
 /// All of it, or one of `strict`, `key`, `none` and `endpoints` only.
-pub(super) async fn webhooks(pairs: i64, events: usize, only: Option<&str>) {
+pub(super) async fn webhooks(report: &mut Report, pairs: u32, events: usize, only: Option<&str>) {
+    if only == Some("endpoints") {
+        return endpoints(report, pairs, 2 * events).await;
+    }
     let backlog = Backlog::prepare(events, 1).await;
     let wide = format!("concurrency = {CONCURRENCY}");
     let ways = [
@@ -166,30 +163,26 @@ pub(super) async fn webhooks(pairs: i64, events: usize, only: Option<&str>) {
         ("in order of each key, 8 at once", "key", format!("order = \"key\"\n{wide}"), CONCURRENCY),
         ("in any order, 8 at once", "none", format!("order = \"none\"\n{wide}"), CONCURRENCY),
     ];
-    let wanted = |way: &str| only.is_none_or(|only| only == way);
-    for (what, order, lines, connections) in ways.into_iter().filter(|(_, order, ..)| wanted(order)) {
-        println!("webhooks, {what}: {events} events");
-        let mut ratios = Vec::new();
+    let ways = ways.into_iter().filter(|(_, order, ..)| only.is_none_or(|only| only == *order));
+    for (variant, order, lines, connections) in ways {
         for _ in 0..pairs {
-            let ours = backlog.deliver(order, &lines).await;
-            let bytes = ours.seen.body_bytes;
-            let hand = sender::by_hand(events, events / 10, connections, bytes).await;
-            println!("  by hand: {:.0}/s, bodies of {bytes} bytes", hand.per_second);
-            print("Rowbridge", &ours);
-            ratios.push(ours.seen.per_second / hand.per_second);
+            let (ours, body_bytes) = backlog.deliver(order, &lines, variant).await;
+            let hand = sender::by_hand(events, events / 10, connections, body_bytes).await;
+            report.add(measured(events, &hand, variant, "by hand"));
+            report.add(ours);
         }
-        println!("webhooks, {what}: median of Rowbridge / by hand over {pairs} pairs: {:.2}", median(ratios));
     }
-    if !wanted("endpoints") {
-        return;
+    if only.is_none() {
+        endpoints(report, pairs, 2 * events).await;
     }
-    let deliveries = 2 * events;
-    println!("webhooks, {deliveries} deliveries of one stream:");
+}
+
+/// What a delivery costs with more and more endpoints, `events` deliveries in all.
+pub(super) async fn endpoints(report: &mut Report, pairs: u32, events: usize) {
     for endpoints in [1, 10, 100] {
-        let backlog = Backlog::prepare(deliveries / endpoints, endpoints).await;
-        let runs = [backlog.deliver("strict", "").await, backlog.deliver("strict", "").await];
-        for run in &runs {
-            print(&format!("{endpoints} endpoints"), run);
+        let backlog = Backlog::prepare(events / endpoints, endpoints).await;
+        for _ in 0..pairs {
+            report.add(backlog.deliver("strict", "", &format!("to {endpoints} endpoints")).await.0);
         }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::super::argument;
+use super::super::arguments::number;
 
 /// How long a measurement may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -29,7 +29,7 @@ pub(super) struct Seen {
     /// Requests per second, without those at the beginning that were not to count.
     pub(super) per_second: f64,
     /// Connections that carried them.
-    pub(super) connections: u64,
+    pub(super) connections: usize,
     /// Bytes of a body, on average.
     pub(super) body_bytes: usize,
 }
@@ -58,7 +58,7 @@ impl Receiver {
         assert_eq!(seen["disorder"], 0, "requests were repeated or out of order: {line}");
         Seen {
             per_second: seen["per_second"].as_f64().unwrap(),
-            connections: seen["connections"].as_u64().unwrap(),
+            connections: seen["connections"].as_u64().unwrap() as usize,
             body_bytes: seen["body_bytes"].as_u64().unwrap() as usize,
         }
     }
@@ -129,8 +129,8 @@ impl State {
 pub(in super::super) fn serve() {
     let state = State {
         places: HashMap::new(),
-        wanted: argument("--requests", 1) as usize,
-        skipped: argument("--skip", 0) as usize,
+        wanted: number("--requests", 1),
+        skipped: number("--skip", 0),
         count: 0,
         disorder: 0,
         connections: 0,
