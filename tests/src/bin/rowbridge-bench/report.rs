@@ -112,7 +112,6 @@ impl Measurement {
             "cpu_wall_seconds": self.cpu_wall_seconds,
             "peak_rss_bytes": by_process(&|n| self.peak_bytes[n].into()),
             "wire_bytes": self.wire_bytes,
-            "deliveries": self.deliveries,
         });
         for (figure, value) in Figure::ALL.into_iter().zip(self.figures()) {
             object[figure.name()] = value.into();
