@@ -11,6 +11,7 @@
 mod arguments;
 mod bridge;
 mod costs;
+mod figures;
 mod idle;
 mod load;
 mod native;

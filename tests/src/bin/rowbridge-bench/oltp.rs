@@ -13,23 +13,31 @@ use super::tables::{Shape, delete, name, update};
 /// Rows that are there before, so that there is something to change and to remove.
 const BEFORE: u64 = 1_000;
 
-/// Half inserts, three in ten updates, two in ten deletes, one row each.
-fn change(kind: Kind, number: u64) -> String {
-    let (round, place) = (number / 10, number % 10);
-    let inserted = BEFORE + round * 5;
-    match place {
-        0 | 2 | 4 | 6 | 8 => {
-            let id = inserted + place / 2 + 1;
-            Shape::Usual.insert(kind, &name(1), id, id)
-        }
-        1 | 5 | 9 => {
+/// What a transaction does, and to which key.
+enum Change {
+    Insert(u64),
+    Update(u64),
+    Delete(u64),
+}
+
+impl Change {
+    /// Half inserts, three in ten updates, two in ten deletes.
+    fn of(number: u64) -> Self {
+        let (round, place) = (number / 10, number % 10);
+        let inserted = BEFORE + round * 5;
+        match place {
+            0 | 2 | 4 | 6 | 8 => Self::Insert(inserted + place / 2 + 1),
             // Far behind the newest, far before the next to be removed.
-            let id = inserted - BEFORE / 2 + place;
-            update(&name(1), id, id)
+            1 | 5 | 9 => Self::Update(inserted - BEFORE / 2 + place),
+            _ => Self::Delete(round * 2 + u64::from(place == 7) + 1),
         }
-        _ => {
-            let id = round * 2 + u64::from(place == 7) + 1;
-            delete(&name(1), id, id)
+    }
+
+    fn sql(&self, kind: Kind) -> String {
+        match *self {
+            Self::Insert(id) => Shape::Usual.insert(kind, &name(1), id, id),
+            Self::Update(id) => update(&name(1), id, id),
+            Self::Delete(id) => delete(&name(1), id, id),
         }
     }
 }
@@ -53,7 +61,7 @@ pub(super) async fn oltp(crossing: Crossing, system: System) -> Measurement {
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
         for (n, tick) in ticks.into_iter().enumerate() {
             pace.tick().await;
-            source.commit(&[change(kind, n as u64), tick]).await;
+            source.commit(&[Change::of(n as u64).sql(kind), tick]).await;
             commits.push(Instant::now());
         }
         commits
@@ -87,17 +95,10 @@ mod tests {
     fn each_change_finds_its_row() {
         let mut rows: BTreeSet<u64> = (1..=BEFORE).collect();
         for n in 0..20_000 {
-            let sql = change(Kind::Mariadb, n);
-            let id: u64 = sql.rsplit(' ').find_map(|word| word.parse().ok()).unwrap_or_else(|| {
-                // `... FROM (SELECT seq AS i FROM seq_1_to_1) AS s`
-                sql.split("_to_").nth(1).unwrap().split(')').next().unwrap().parse().unwrap()
-            });
-            if sql.starts_with("INSERT") {
-                assert!(rows.insert(id), "{sql}");
-            } else if sql.starts_with("DELETE") {
-                assert!(rows.remove(&id), "{sql}");
-            } else {
-                assert!(rows.contains(&id), "{sql}");
+            match Change::of(n) {
+                Change::Insert(id) => assert!(rows.insert(id), "{n} inserts {id} again"),
+                Change::Update(id) => assert!(rows.contains(&id), "{n} changes {id}, which is not there"),
+                Change::Delete(id) => assert!(rows.remove(&id), "{n} removes {id}, which is not there"),
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::report::{Figure, Measurement, OURS};
+use super::figures::Figure;
+use super::report::{Measurement, OURS};
 
 /// All measurements of one workload between the same databases: medians of each system, then the ratio.
 pub(super) struct Summary {

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Figure, Measurement};
+use super::figures::Figure;
+use super::report::Measurement;
 use super::summary::Summary;
 
 /// A row of the table: what it is of, and its figures.
@@ -54,13 +55,13 @@ fn aligned(rows: &[Row]) -> String {
     headings.extend(Figure::ALL.map(Figure::heading));
     let shown: Vec<usize> =
         (0..headings.len()).filter(|n| rows.iter().any(|(_, cells)| cells[*n].is_some())).collect();
-    let mut lines: Vec<Vec<String>> = Vec::new();
-    for n in 0..2 {
-        let names = if n == 0 { ["", "", ""] } else { ["workload", "databases", "system"] };
-        let mut line: Vec<String> = names.map(str::to_owned).to_vec();
-        line.extend(shown.iter().map(|column| headings[*column][n].to_owned()));
-        lines.push(line);
-    }
+    let heading = |names: [&str; 3], of: &dyn Fn(usize) -> &'static str| -> Vec<String> {
+        names.into_iter().chain(shown.iter().map(|n| of(*n))).map(str::to_owned).collect()
+    };
+    let mut lines = vec![
+        heading(["", "", ""], &|n| headings[n][0]),
+        heading(["workload", "databases", "system"], &|n| headings[n][1]),
+    ];
     for (names, cells) in rows {
         let mut line = names.clone();
         line.extend(shown.iter().map(|n| cells[*n].clone().unwrap_or_else(|| "-".to_owned())));
