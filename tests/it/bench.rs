@@ -69,6 +69,20 @@ fn what_has_no_native_replication_is_reported_alone() {
 }
 
 #[test]
+fn webhooks_in_batches_are_reported() {
+    let lines = bench(&["sink", "--rows", "2000"]);
+    let (medians, measurements) = lines.split_last().unwrap();
+    let systems: Vec<&str> = measurements.iter().map(|line| line["system"].as_str().unwrap()).collect();
+    assert_eq!((systems, &medians["type"]), (vec!["by hand", "rowbridge"], &"median".into()));
+    for line in measurements {
+        assert_eq!(line["rows"], 2_000, "{line}");
+        for figure in ["rows_per_second", "deliveries", "publisher_peak_rss_mib", "wire_bytes_per_row"] {
+            assert!(line[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {line}");
+        }
+    }
+}
+
+#[test]
 fn a_misspelt_option_is_refused() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rowbridge-bench"));
     let output = command.args(["bulk", "--row", "1"]).output().unwrap();

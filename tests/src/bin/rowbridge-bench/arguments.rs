@@ -7,7 +7,7 @@ use rowbridge_tests::scenario::{Kind, PairOptions};
 use super::usage;
 
 /// All options there are; each workload looks at those that it knows.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 15] = [
     "--down",
     "--events",
     "--json",
@@ -15,12 +15,14 @@ const OPTIONS: [&str; 13] = [
     "--only",
     "--pairs",
     "--per-transaction",
+    "--port",
     "--rate",
     "--requests",
     "--rows",
     "--seconds",
     "--skip",
     "--tables",
+    "--url",
 ];
 
 /// The words before the first option. What nobody looks at is refused: a misspelt option would measure something else than

@@ -29,7 +29,7 @@ pub(super) struct Bridge {
     ticks: u64,
 }
 
-fn durable_postgres() -> ClusterOptions {
+pub(super) fn durable_postgres() -> ClusterOptions {
     ClusterOptions::durable()
         .set("shared_buffers", "512MB")
         .set("max_wal_size", "4GB")

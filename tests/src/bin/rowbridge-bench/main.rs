@@ -19,6 +19,7 @@ mod oltp;
 mod rates;
 mod report;
 mod session;
+mod sink;
 mod snapshot;
 mod sqlite;
 mod stream;
@@ -56,6 +57,7 @@ const USAGE: &str =
 without --kind:
   curve endpoints [--events N]
   webhooks [--events N] [--only strict|key|none|endpoints]
+  sink [--rows N] [--per-transaction N]
   sqlite [--rows N]
   rates [--rows N]";
 
@@ -66,11 +68,13 @@ fn usage(problem: &str) -> ! {
 
 fn main() {
     let workload = arguments::workload();
-    // A process that `webhooks` starts.
-    if workload == "receiver" {
-        return webhooks::receiver::serve();
+    match workload.as_str() {
+        // Processes that workloads start.
+        "receiver" => webhooks::receiver::serve(),
+        "collector" => sink::collector::serve(),
+        "sender" => sink::sender::send(),
+        _ => measure(&workload),
     }
-    measure(&workload);
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -78,6 +82,7 @@ async fn measure(workload: &str) {
     let (mut report, pairs) = (Report::new(), number("--pairs", 3));
     match workload {
         "rates" => rates::rates(number("--rows", 200_000)).await,
+        "sink" => sink::sink(&mut report, pairs).await,
         "sqlite" => sqlite::sqlite(&mut report, pairs, number("--rows", 50_000)).await,
         "webhooks" => {
             let only = text("--only");
