@@ -93,13 +93,14 @@ async fn wait_for_delivery(pair: &Pair) {
 async fn endpoints_and_alerts_do_not_wait_for_a_clock_to_catch_up() {
     let clock = Clock::right();
     let (crm, on_call) = (Receiver::accepting(), Receiver::accepting());
-    let fast = "retry = { first = \"5ms\", max = \"200ms\" }";
+    // Not so fast that the breaker opens.
+    let slow = "retry = { first = \"1s\", max = \"1s\" }";
     let alert = format!(
         "[[alert]]\nname = \"on-call\"\nurl = \"{}\"\nsignature = \"none\"\nafter = \"2s\"\n\
          on = [\"failing\", \"recovered\"]\n",
         on_call.url("/alert")
     );
-    let sending = Sending::prepare([endpoint("crm", &crm, "json").with(fast)]);
+    let sending = Sending::prepare([endpoint("crm", &crm, "json").with(slow)]);
     sending.add(&alert);
     clock.hang_up(&sending.daemon);
     sending.daemon.start();

@@ -3,11 +3,19 @@
 //! libfaketime (package `faketime`) stands between a process and the C library and reads from a file how far the clock is
 //! off. The monotonic clock and the time stamps of files are left alone: they do not jump when somebody sets a clock.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::process::Daemon;
+
+/// Removes what libfaketime leaves behind of a process that could not do it itself.
+pub(crate) fn forget(pid: u32) {
+    for name in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
+        // There is nothing of most processes.
+        let _ = std::fs::remove_file(Path::new("/dev/shm").join(name));
+    }
+}
 
 /// A clock that several processes share.
 #[derive(Debug)]

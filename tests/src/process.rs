@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::files::successful;
 use crate::wait::DEADLINE;
 
@@ -262,6 +263,7 @@ impl Daemon {
         let mut slot = self.child.lock().unwrap();
         if let Some(child) = slot.as_mut() {
             assert!(child.try_wait().unwrap().is_some(), "{} is already running", self.options.name);
+            clock::forget(child.id());
         }
         let mut command = guarded(&self.options.program, None);
         command.args(&self.options.args).envs(self.options.env.iter().cloned());
@@ -379,6 +381,7 @@ impl Daemon {
         if let Some(child) = self.child.lock().unwrap().as_mut() {
             let _ = child.kill();
             let _ = child.wait();
+            clock::forget(child.id());
         }
     }
 

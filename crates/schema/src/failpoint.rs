@@ -56,7 +56,8 @@ failpoints! {
     LetterWritten = "letter-written",
     /// Subscriber: progress is written in the open transaction, and no row.
     ProgressWritten = "progress-written",
-    /// Subscriber: one table of a delivery is written, and not the next.
+    /// Subscriber: one table of a delivery is written, and not the next; in PostgreSQL, where statements go out together,
+    /// the first of them are answered.
     TableWritten = "table-written",
     /// Subscriber: everything is written and not committed.
     BeforeCommit = "before-commit",

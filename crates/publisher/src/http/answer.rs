@@ -6,6 +6,7 @@
 use std::mem::MaybeUninit;
 
 use super::error::ExchangeError;
+use super::request::RetryAfter;
 
 /// Longest head of an answer.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -19,8 +20,7 @@ const MAX_KEPT_HEADER: usize = 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: u16,
-    pub(super) retry_after: Option<String>,
-    pub(super) date: Option<String>,
+    pub(super) retry_after: Option<Box<RetryAfter>>,
     pub(super) content_type: Option<String>,
     pub(super) location: Option<String>,
     pub(super) body: Body,
@@ -90,14 +90,13 @@ impl Head {
         let mut head = Self {
             status,
             retry_after: None,
-            date: None,
             content_type: None,
             location: None,
             body: Body::UntilClose,
             keeps: is_1_1,
             length,
         };
-        let (mut said, mut coded) = (None, None);
+        let (mut said, mut coded, mut wish, mut date) = (None, None, None, None);
         for header in headers {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             if is("content-length") {
@@ -119,15 +118,16 @@ impl Head {
                     }
                 }
             } else if is("retry-after") {
-                head.retry_after.get_or_insert_with(|| kept(header.value));
+                wish.get_or_insert(header.value);
             } else if is("date") {
-                head.date.get_or_insert_with(|| kept(header.value));
+                date.get_or_insert(header.value);
             } else if is("content-type") {
                 head.content_type.get_or_insert_with(|| kept(header.value));
             } else if is("location") {
                 head.location.get_or_insert_with(|| kept(header.value));
             }
         }
+        head.retry_after = wish.map(|wish| Box::new(RetryAfter { value: kept(wish), date: date.map(kept) }));
         head.body = match (coded, said) {
             _ if status < 200 || matches!(status, 204 | 304) => Body::Length(0),
             (Some(true), _) if is_1_1 => Body::Chunked(Chunked::default()),
@@ -329,7 +329,7 @@ mod tests {
         let text = "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nretry-after: 9\r\nX: y\r\n\r\nbody";
         let whole = head(text).unwrap();
         assert_eq!(
-            (whole.status, whole.retry_after.as_deref(), whole.length),
+            (whole.status, whole.retry_after.as_deref().map(|wish| &*wish.value), whole.length),
             (429, Some("7"), text.len() - 4)
         );
         for cut in 0..text.len() - 4 {

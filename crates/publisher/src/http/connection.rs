@@ -137,7 +137,6 @@ impl Connection {
         Ok(Response {
             status,
             retry_after: head.retry_after,
-            date: head.date,
             content_type: head.content_type,
             location: head.location,
             body: kept.into(),

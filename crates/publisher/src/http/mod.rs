@@ -49,7 +49,7 @@ pub use address::AddressError;
 pub use client::{Client, ClientConfig, DEFAULT_TIMEOUT, Exchange};
 pub use error::{AttemptError, ExchangeError, Peer, SetupError};
 pub use proxy::Proxy;
-pub use request::{FramingHeader, PathError, Request, Response};
+pub use request::{FramingHeader, PathError, Request, Response, RetryAfter};
 pub use timing::{Phase, Timing};
 pub use tls::Tls;
 pub use token::{OAuthRefusal, TokenError};

@@ -67,15 +67,22 @@ impl Request {
     }
 }
 
+/// An endpoint's wish. Boxed in an answer, since few have one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryAfter {
+    /// `Retry-After`, as sent.
+    pub value: String,
+    /// `Date`, as sent: what a date in `value` is compared with.
+    pub date: Option<String>,
+}
+
 /// An answer, whatever its status. A redirect is one: it is not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// HTTP status.
     pub status: u16,
-    /// `Retry-After`, as sent.
-    pub retry_after: Option<String>,
-    /// `Date`, as sent: what a date in `Retry-After` is compared with.
-    pub date: Option<String>,
+    /// What it says about the next attempt.
+    pub retry_after: Option<Box<RetryAfter>>,
     /// `Content-Type`, as sent.
     pub content_type: Option<String>,
     /// `Location`, as sent.

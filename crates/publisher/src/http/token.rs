@@ -306,7 +306,6 @@ mod tests {
         read(&Response {
             status: 200,
             retry_after: None,
-            date: None,
             content_type: None,
             location: None,
             body: body.to_owned().into(),

@@ -49,8 +49,8 @@ pub(super) fn judge(ended: &Ended, retry_on: &[u16]) -> Verdict {
         410 => Verdict::Gone,
         408 | 425 | 429 | 500..=599 => {
             let wish = response.retry_after.as_deref();
-            let date = response.date.as_deref();
-            let after = wish.and_then(|text| retry_after(text, date, SystemTime::now()));
+            let after =
+                wish.and_then(|wish| retry_after(&wish.value, wish.date.as_deref(), SystemTime::now()));
             let class = if status == 429 { "throttled" } else { "status" };
             Verdict::Retry { error: error(), class, after }
         }

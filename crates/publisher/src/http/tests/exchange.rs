@@ -19,7 +19,8 @@ async fn a_request_arrives_as_it_was_made_and_the_second_reuses_the_connection()
     let answer = first.result.unwrap();
     assert_eq!((answer.status, &answer.body[..], answer.truncated), (202, &b"hello"[..], false));
     assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
-    assert_eq!((answer.retry_after.as_deref(), answer.date.as_deref()), (Some("7"), Some("today")));
+    let wish = RetryAfter { value: "7".into(), date: Some("today".into()) };
+    assert_eq!(answer.retry_after.as_deref(), Some(&wish));
     let timing = first.timing;
     assert!(!first.reused && timing.connect.is_some() && timing.first_byte.is_some(), "{timing:?}");
     assert_eq!((timing.dns, timing.tls, timing.token), (None, None, None));
