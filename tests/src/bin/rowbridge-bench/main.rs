@@ -53,7 +53,7 @@ const USAGE: &str =
   tables [--rows N] [--tables N]
   catchup [--rows N] [--per-transaction N] [--down publisher|subscriber]
   idle [--seconds N] [--tables N]
-  curve tables [--rows N] [--per-transaction N]
+  curve tables [--rows N] [--per-transaction N] [--tables N]
 without --kind:
   curve endpoints [--events N]
   webhooks [--events N] [--only strict|key|none|endpoints]
@@ -135,13 +135,20 @@ fn variants(workload: &str, crossing: Crossing) -> Vec<Variant> {
             let (down, rows) = (Down::asked_for(), number("--rows", 1_000_000));
             [rows / 4, rows].map(|rows| Variant::Catchup { down, rows }).into()
         }
-        "idle" => match text("--tables") {
-            Some(_) => vec![Variant::Idle { tables: number("--tables", 1) }],
-            None => [1, 100].map(|tables| Variant::Idle { tables }).into(),
-        },
-        "curve tables" => [1, 10, 100, 1_000].map(|tables| Variant::Curve { tables }).into(),
+        "idle" => counts(&[1, 100]).into_iter().map(|tables| Variant::Idle { tables }).collect(),
+        "curve tables" => {
+            counts(&[1, 10, 100, 1_000]).into_iter().map(|tables| Variant::Curve { tables }).collect()
+        }
         _ if LOADS.contains(&workload) => vec![Variant::Load(workload.to_owned())],
         _ => usage(&format!("no such workload: {workload}")),
+    }
+}
+
+/// So many tables each time, or only as many as was asked for.
+fn counts(usual: &[u64]) -> Vec<u64> {
+    match text("--tables") {
+        Some(_) => vec![number("--tables", 1)],
+        None => usual.to_vec(),
     }
 }
 
