@@ -6,6 +6,7 @@ mod commands;
 mod failure;
 mod load;
 mod logging;
+mod memory;
 mod moment;
 mod operate;
 mod output;
@@ -16,5 +17,6 @@ mod signals;
 mod target;
 
 fn main() -> std::process::ExitCode {
+    memory::use_one_arena();
     cli::main()
 }
