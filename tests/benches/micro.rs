@@ -54,7 +54,7 @@ fn row(id: u64) -> [String; 6] {
         format!("{}.25", id * 5 / 4),
         "2026-01-02 03:04:05.678901+00".to_owned(),
         format!("{{\"n\": {id}, \"tag\": \"abc\"}}"),
-        if id % 2 == 0 { "t" } else { "f" }.to_owned(),
+        if id.is_multiple_of(2) { "t" } else { "f" }.to_owned(),
     ]
 }
 
