@@ -75,6 +75,10 @@ impl<J: Journal> Lane<J> {
             return self.open(answer.position);
         }
         self.rewinds = 0;
+        if answer.position > delivery.to {
+            // It arrived before as a part of more, whose answer was lost: what comes up to there is known as well.
+            return self.open(answer.position);
+        }
         if let Some(acked) = answer.position {
             self.journal.release(&self.common.endpoint, acked);
             self.status.send_modify(|status| {

@@ -69,6 +69,22 @@ async fn a_413_halves_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_target_that_has_it_all_is_not_sent_the_halves_of_it() {
+    let (target, journal) = (Target::start().await, MemoryJournal::new());
+    target.with(|state| {
+        state.faults.extend([Trick::CutAnswer, Trick::Status(413, ""), Trick::Status(413, "")])
+    });
+    (1..=100).for_each(|commit| journal.push(part(commit, 1, &["orders"], 1_000, true)));
+    let lane = run(config(&target), &journal);
+    let status = lane.until(|status| status.acked == Some(at(100, 1))).await;
+    assert_eq!(status.repeated, 3, "the whole, its half, and a quarter that was answered");
+    journal.push(change(101, "orders"));
+    lane.until(|status| status.acked == Some(at(101, 1)) && status.state == LaneState::Running).await;
+    target.with(|state| assert_eq!(commits(&state.applied), (1..=101).collect::<Vec<_>>()));
+    lane.stop().await;
+}
+
+#[tokio::test]
 async fn large_bodies_are_compressed_for_those_who_take_it() {
     let journal = MemoryJournal::new();
     journal.push(part(1, 1, &["orders"], 5_000, true));
