@@ -6,6 +6,7 @@
 
 pub use crate::capture::mysql::fuzz::{binlog, event, json, statement};
 pub use crate::capture::postgres::walsender::fuzz::{certificate, pgoutput, replication};
+pub use crate::http::fuzz::response;
 pub use crate::journal::fuzz::journal;
 pub use crate::lane::fuzz::answer;
 
@@ -55,6 +56,11 @@ mod tests {
     #[test]
     fn samples_of_replication() {
         replay("replication", super::replication);
+    }
+
+    #[test]
+    fn samples_of_response() {
+        replay("response", super::response);
     }
 
     #[test]

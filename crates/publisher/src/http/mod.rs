@@ -35,6 +35,8 @@ mod client;
 mod connect;
 mod connection;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod pool;
 mod proxy;
 mod request;
