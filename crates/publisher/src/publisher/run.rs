@@ -118,11 +118,15 @@ impl Publisher {
             self.state.claim()?;
         }
         if identity.fresh {
-            for (_, position) in self.positions_known(identity.source.as_ref()).await {
+            let known = self.positions_known(identity.source.as_ref()).await;
+            for (_, position) in known.positions {
                 self.state.saw_epoch(position.epoch)?;
             }
             identity = self.state.identity()?;
-            wait_for_second(identity.epoch).await;
+            if !known.complete {
+                // Somebody may know an epoch of this very second that a lost state began.
+                wait_for_second(identity.epoch).await;
+            }
         }
         let start = CaptureStart {
             epoch: identity.epoch,
@@ -146,7 +150,7 @@ impl Publisher {
     async fn refused<S: Source>(&self, source: &S, error: &<S::Capture as Capture>::Error) -> Failed {
         let failed = failed(source, error);
         let Failed::Taken { problem } = failed else { return failed };
-        let known = self.positions_known(None).await;
+        let known = self.positions_known(None).await.positions;
         let known = known.iter().map(|(name, position)| {
             format!(" Endpoint {name} stands at {} ({position}).", source.shown(position.offset))
         });

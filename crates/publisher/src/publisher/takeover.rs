@@ -33,6 +33,14 @@ pub(super) enum TakeOver {
     Failed(Failed),
 }
 
+/// What targets said of where they stand.
+pub(super) struct Known {
+    /// Of those that the stream has reached at all.
+    pub(super) positions: Vec<(EndpointName, Position)>,
+    /// Every endpoint has answered. Never so where there is one that cannot be asked.
+    pub(super) complete: bool,
+}
+
 type Standings = Vec<(EndpointName, Result<Standing, ProbeError>)>;
 
 impl Publisher {
@@ -58,13 +66,21 @@ impl Publisher {
     }
 
     /// What targets know, as far as they answer soon.
-    pub(super) async fn positions_known(&self, source: Option<&SourceId>) -> Vec<(EndpointName, Position)> {
+    pub(super) async fn positions_known(&self, source: Option<&SourceId>) -> Known {
         let nobody = SourceId("none".to_owned());
         let asked = tokio::time::timeout(ASK, self.ask(source.unwrap_or(&nobody))).await;
+        let standings = asked.unwrap_or_default();
+        let told = standings
+            .iter()
+            .filter(|(_, standing)| !matches!(standing, Err(_) | Ok(Standing::Foreign(None))))
+            .count();
         let known = |(name, standing): (EndpointName, Result<Standing, ProbeError>)| {
             standing.ok()?.position().map(|position| (name, position))
         };
-        asked.unwrap_or_default().into_iter().filter_map(known).collect()
+        Known {
+            complete: told == self.config.endpoints.len(),
+            positions: standings.into_iter().filter_map(known).collect(),
+        }
     }
 
     /// Goes on where slot and targets are. Nobody else may be reading the source.
