@@ -156,7 +156,7 @@ impl Delivery {
             commits: Vec::new(),
             tables: Vec::new(),
             before: Chain::at(None, Position::ZERO),
-            request: Request { id: id.into(), body: body.into(), encoding: None },
+            request: Request { id: id.into(), body: body.into(), encoding: None, signed: None },
         }
     }
 
@@ -435,7 +435,7 @@ impl<R: JournalReader> Batcher<R> {
         let id = batch_id(common.stream.as_str(), common.endpoint.as_str(), &prev, &format!("{to}{suffix}"));
         let commits = pending.taken.iter().filter(|taken| taken.block.head.chunk.is_none());
         Delivery {
-            request: Request { id: id.into(), body, encoding },
+            request: Request { id: id.into(), body, encoding, signed: None },
             to: Some(to),
             open,
             split,

@@ -233,7 +233,9 @@ impl<J: Journal> Lane<J> {
 
     fn seal_next(&mut self) {
         if let Some(batcher) = &mut self.batcher {
-            self.next = Some(batcher.seal(&self.common, &mut self.limits, self.zstd));
+            let mut delivery = batcher.seal(&self.common, &mut self.limits, self.zstd);
+            self.client.sign_ahead(&mut delivery.request);
+            self.next = Some(delivery);
         }
     }
 
