@@ -17,6 +17,7 @@ mod delivery;
 mod golden;
 mod part;
 mod run;
+mod scan;
 
 pub use answer::{Answer, AnswerStatus, FailingChange};
 pub use delivery::{

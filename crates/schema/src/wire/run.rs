@@ -6,7 +6,9 @@ use std::io::Write as _;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
+use super::scan;
 use crate::cell::{Cell, Class};
 use crate::table::TableId;
 
@@ -163,6 +165,14 @@ impl RowWriter<'_> {
 }
 
 fn json_string(body: &mut Vec<u8>, text: &str) {
+    let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    // Without a branch per byte, since hardly any value needs escaping.
+    if !text.bytes().fold(false, |found, byte| found | escaped(byte)) {
+        body.reserve(text.len() + 2);
+        body.push(b'"');
+        body.extend_from_slice(text.as_bytes());
+        return body.push(b'"');
+    }
     serde_json::to_writer(body, text).expect("writing a string to memory cannot fail");
 }
 
@@ -359,7 +369,7 @@ impl<'de> Visitor<'de> for RunVisitor {
                 "k" if cells.is_none() => old = map.next_value()?,
                 "c" if cells.is_none() => new = map.next_value()?,
                 "m" => maybe_missing = map.next_value()?,
-                "r" => cells = Some(map.next_value_seed(Rows { width: old.len() + new.len() })?),
+                "r" => cells = Some(rows(map.next_value()?, old.len() + new.len())?),
                 other => return Err(A::Error::custom(format_args!("unexpected key {other:?} in a run"))),
             }
         }
@@ -378,6 +388,16 @@ impl<'de> Visitor<'de> for RunVisitor {
             cells,
         })
     }
+}
+
+/// Rows whose JSON is known to be well formed.
+fn rows<'a, E: serde::de::Error>(json: &'a RawValue, width: usize) -> Result<Vec<Cell<'a>>, E> {
+    if let Some(cells) = scan::rows(json.get(), width) {
+        return Ok(cells);
+    }
+    // Not as this release writes it, or not rows of this width: then the reason is wanted.
+    let mut rows = serde_json::Deserializer::from_str(json.get());
+    Rows { width }.deserialize(&mut rows).map_err(E::custom)
 }
 
 struct Rows {
