@@ -198,3 +198,20 @@ async fn into_tables_made_by_rowbridge() {
 async fn into_tables_made_beforehand() {
     all_scenarios(Made::Beforehand).await;
 }
+
+/// Without an index that says which rows are there, many rows that should be new must still find those that are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_there_are_found_without_an_index() {
+    let pair = Pair::prepare(PairOptions::postgres()).await;
+    let rows =
+        |from: u32| format!("INSERT INTO t SELECT i, 'x' FROM generate_series({from}, {from} + 999) i");
+    pair.source_execute(&format!("CREATE TABLE t (id int PRIMARY KEY, v text); {}", rows(1))).await;
+    pair.target_execute(&format!("CREATE TABLE t (id int, v text); {}; UPDATE t SET v = 'old'", rows(501)))
+        .await;
+    pair.target_execute("DELETE FROM t WHERE id > 1000").await;
+    pair.start().await;
+    pair.wait_equal(&["public.t"]).await;
+    pair.target_execute("INSERT INTO t SELECT i, 'old' FROM generate_series(1900, 1950) i").await;
+    pair.source_execute(&rows(1001)).await;
+    pair.wait_equal(&["public.t"]).await;
+}

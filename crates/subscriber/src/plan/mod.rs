@@ -112,7 +112,7 @@ pub enum Step<'d> {
 }
 
 /// What a delivery comes to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Plan<'d> {
     /// In order.
     pub steps: Vec<Step<'d>>,

@@ -94,6 +94,11 @@ impl Binding {
         self.def.key.is_empty() || self.inexact || (self.linked && !replica)
     }
 
+    /// Whether rows that should be new may come by COPY: where one is there, an index must say so.
+    pub(super) fn takes_copy(&self) -> bool {
+        self.arbiter && self.soft.is_none()
+    }
+
     /// All columns that are written, by number.
     pub(super) fn written(&self) -> Vec<u16> {
         (0..self.columns.len() as u16).filter(|&i| self.column(i).is_some()).collect()

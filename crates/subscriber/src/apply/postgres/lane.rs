@@ -22,11 +22,12 @@ use super::progress::ProgressRow;
 use super::rows::{self, RowError};
 use super::session::Session;
 use super::set::{self, Call, Flight, RowFault};
+use super::straight::Straight;
 use super::{Settings, settle};
 use crate::apply::decision::{Decision, decide};
 use crate::apply::{Applied, Progress, TargetLane};
 use crate::cross;
-use crate::plan::{Event, Step, fold, plan};
+use crate::plan::{Event, Plan, Step, fold, plan};
 
 /// Most statements of one round trip. More tables than this in one delivery take the careful way.
 const MAX_IN_FLIGHT: usize = 256;
@@ -50,7 +51,7 @@ pub struct PostgresLane {
     /// Shapes whose oddities have been logged.
     pub(super) warned: HashSet<TableId>,
     /// Tables where COPY met a row that was there, and for how many tries they go without.
-    no_copy: HashMap<TableId, u32>,
+    pub(super) no_copy: HashMap<TableId, u32>,
     /// Tables that collect keys for a re-snapshot, by name; `None` when that has to be looked up.
     pub(super) collecting: Option<HashSet<String>>,
     /// What is committed, as far as this session knows.
@@ -136,7 +137,8 @@ impl PostgresLane {
         if self.collecting.is_none() || delivery.head.open || stored.source != delivery.head.source {
             return Ok(Outcome::Careful);
         }
-        let plan = plan(delivery, Some(stored.position));
+        let straight = self.straight(delivery, stored.position);
+        let plan = if straight.is_some() { Plan::default() } else { plan(delivery, Some(stored.position)) };
         let events: &[Event<'_>] = match &plan.steps[..] {
             [] => &[],
             [Step::Rows(events)] => events,
@@ -144,7 +146,7 @@ impl PostgresLane {
         };
         let Ok(Some(mut calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
         calls.extend(self.collected(events));
-        if calls.len() > MAX_IN_FLIGHT {
+        if calls.len().max(straight.as_ref().map_or(0, Vec::len)) > MAX_IN_FLIGHT {
             return Ok(Outcome::Careful);
         }
         let doing = "applying a delivery";
@@ -170,19 +172,22 @@ impl PostgresLane {
         })));
         flights.push(batch(LOCK_ROWS));
         flights.extend(sets);
+        flights.extend(straight.iter().flatten().map(|rows| Flight::Copy(Box::pin(rows.send(session)))));
         flights.push(batch("COMMIT"));
         let copied = flights.iter().any(|flight| matches!(flight, Flight::Copy(_)));
         let results = set::fly(flights).await;
         let error = results.into_iter().enumerate().find_map(|(i, result)| result.err().map(|e| (i, e)));
         let Some((index, error)) = error else {
             self.committed = Some(Progress { source: stored.source, position: to });
-            return Ok(Outcome::Done(Applied::Committed { position: to, changes: plan.changes }));
+            let changes = straight.map_or(plan.changes, |all| all.iter().map(Straight::changes).sum());
+            return Ok(Outcome::Done(Applied::Committed { position: to, changes }));
         };
         debug!(index, error = %error, "the quick way failed");
         if copied && error.as_db_error().is_some() {
             // Nothing was sent behind a COPY that failed, not even the end of the transaction.
             self.session.batch("ROLLBACK").await.map_err(|e| stop(doing, e))?;
-            self.refrain_from_copy(events);
+            self.refrain_from_copy(events.iter().map(|event| event.table));
+            self.refrain_from_copy(straight.iter().flatten().map(Straight::table));
         }
         if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && index == 1 {
             return Err(Stop::Error(PostgresError::Locked));
@@ -194,8 +199,8 @@ impl PostgresLane {
     }
 
     /// The next deliveries of these tables go without COPY: under a snapshot, rows often are there before it comes to them.
-    fn refrain_from_copy(&mut self, events: &[Event<'_>]) {
-        self.no_copy.extend(events.iter().map(|event| (event.table, WITHOUT_COPY)));
+    fn refrain_from_copy(&mut self, tables: impl Iterator<Item = TableId>) {
+        self.no_copy.extend(tables.map(|table| (table, WITHOUT_COPY)));
     }
 
     /// The set form of the changes, `None` if a table must go change by change. With `part`, only those tables count
@@ -329,7 +334,7 @@ impl PostgresLane {
             && error.as_db_error().is_some()
             && verdict(error) != Verdict::Again
         {
-            self.refrain_from_copy(events);
+            self.refrain_from_copy(events.iter().map(|event| event.table));
             self.session.batch("ROLLBACK TO SAVEPOINT rowbridge").await.map_err(|e| stop(doing, e))?;
             result = self.rows_as_sets(events, false).await;
         }

@@ -17,6 +17,7 @@ mod set;
 mod settle;
 mod stale;
 mod statement;
+mod straight;
 mod types;
 mod watch;
 

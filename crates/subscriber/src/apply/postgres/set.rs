@@ -9,14 +9,14 @@ use rowbridge_schema::{Cell, Failpoint, Position, TableDef};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::binding::Binding;
-use super::copy::Copy;
+use super::copy;
 use super::session::Session;
 use super::statement;
 use crate::apply::clock::time_text;
 use crate::plan::{Folded, Row, Upsert};
 
 /// Rows from which COPY is worth its round trips.
-const COPY_FROM_ROWS: usize = 200;
+pub(super) const COPY_FROM_ROWS: usize = 200;
 
 /// A column of parameters, one element per row.
 pub(super) type Texts<'d> = Vec<Option<Cow<'d, str>>>;
@@ -29,7 +29,26 @@ pub(super) struct Call<'d> {
     /// The statement must touch this many rows.
     pub(super) expect: Option<u64>,
     /// Rows for COPY instead of statements.
-    pub(super) copy: Option<Copy>,
+    pub(super) copy: Option<Copy<'d>>,
+}
+
+/// Rows of one table and one set of columns.
+#[derive(Debug)]
+pub(super) struct Copy<'d> {
+    sql: String,
+    /// By column: whether it is written.
+    written: Vec<bool>,
+    rows: Vec<Row<'d>>,
+}
+
+impl Copy<'_> {
+    async fn send(&self, session: &Session) -> Result<u64, tokio_postgres::Error> {
+        let written = |column: u16| self.written.get(usize::from(column)).copied().unwrap_or(false);
+        let rows = self.rows.iter();
+        let rows =
+            rows.map(|row| row.iter().filter(move |(column, _)| written(*column)).map(|(_, cell)| cell));
+        copy::send(session, &self.sql, rows).await
+    }
 }
 
 /// A row that cannot be written.
@@ -125,18 +144,19 @@ pub(super) fn calls<'d>(
     let mut groups: Vec<(Vec<u16>, Vec<Texts<'d>>)> = Vec::new();
     let mut last = 0;
     let fresh = folded.upserts.iter().filter(|upsert| upsert.fresh).count();
-    let copy = copy && fresh >= COPY_FROM_ROWS && binding.soft.is_none();
-    let mut copies: Vec<(Vec<u16>, Copy)> = Vec::new();
+    let copy = copy && fresh >= COPY_FROM_ROWS && binding.takes_copy();
+    let mut copies: Vec<(Vec<u16>, Copy<'d>)> = Vec::new();
     for Upsert { row, position, fresh } in &folded.upserts {
         check_row(binding, row, *position)?;
         if copy && *fresh {
             let columns = row.columns();
             let at = copies.iter().position(|(c, _)| *c == columns).unwrap_or_else(|| {
-                let copy = Copy::new(binding, &columns);
-                copies.push((columns, copy));
+                let written = binding.columns.iter().map(Option::is_some).collect();
+                let sql = copy::statement(binding, &columns);
+                copies.push((columns, Copy { sql, written, rows: Vec::new() }));
                 copies.len() - 1
             });
-            copies[at].1.push(binding, row);
+            copies[at].1.rows.push(row.clone());
             continue;
         }
         let same = |columns: &[u16]| match row {
@@ -283,7 +303,7 @@ pub(super) async fn flights<'f>(
 ) -> Result<(&'f Session, Vec<Flight<'f>>), tokio_postgres::Error> {
     enum Prepared<'f, 'd> {
         Statement(tokio_postgres::Statement, &'f Call<'d>, Option<i64>),
-        Copy(&'f Copy),
+        Copy(&'f Copy<'d>),
     }
     let mut prepared = Vec::new();
     for call in calls {
@@ -305,7 +325,7 @@ pub(super) async fn flights<'f>(
     let futures = prepared
         .into_iter()
         .map(|prepared| match prepared {
-            Prepared::Copy(copy) => Flight::Copy(Box::pin(copy.run(client))),
+            Prepared::Copy(copy) => Flight::Copy(Box::pin(copy.send(session))),
             Prepared::Statement(statement, call, expect) => Flight::Statement(Box::pin(async move {
                 let texts = call.params.iter().map(|texts| texts as &(dyn ToSql + Sync));
                 let expect = expect.as_ref().map(|rows| rows as &(dyn ToSql + Sync));
