@@ -6,8 +6,14 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "the allocator's settings have no other interface than C's")]
 pub(crate) fn use_one_arena() {
+    const KEPT: i32 = 16 << 20;
     // SAFETY: mallopt(3) sets a number in the allocator; no other thread is there yet.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        // What a delivery has freed is there for the next one: given back and taken anew, each page would be cleared.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
+    }
 }
 
 /// Other allocators have no such arenas.
