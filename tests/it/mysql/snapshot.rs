@@ -27,9 +27,8 @@ fn table(name: &str) -> TableName {
 
 /// Rows of a chunk as texts.
 fn rows(chunk: &ChunkRead) -> Vec<Vec<String>> {
-    let width = chunk.table.sent_columns().len();
-    let text = |cell: &rowbridge_schema::Cell<'_>| cell.as_str().unwrap_or("NULL").to_owned();
-    chunk.cells.chunks(width).map(|row| row.iter().map(text).collect()).collect()
+    let text = |cell: rowbridge_schema::Cell<'_>| cell.as_str().unwrap_or("NULL").to_owned();
+    chunk.cells.rows().map(|row| row.iter().map(text).collect()).collect()
 }
 
 /// All rows of a table in chunks of about a row each, and how many chunks that took. Every chunk is read by another
@@ -240,7 +239,7 @@ async fn ranges_have_about_the_size_that_is_asked_for() {
     let (mut after, mut next) = (None::<Key>, 1);
     loop {
         let chunk = reader.read_chunk(&table("t"), after.as_ref(), 100_000).await.unwrap().unwrap();
-        let bytes: usize = chunk.cells.iter().map(|cell| cell.as_str().unwrap().len()).sum();
+        let bytes = chunk.cells.text_bytes();
         assert!(bytes < 210_000, "{bytes}");
         assert!(chunk.done || bytes >= 90_000, "{bytes}");
         for row in rows(&chunk) {

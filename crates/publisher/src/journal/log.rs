@@ -299,12 +299,17 @@ impl SegmentJournal {
 }
 
 impl Writer {
-    /// Fills the buffer with the block's frame, and before it those of tables that the segment does not define yet.
-    fn encode(&mut self, block: &Block, tables: &Tables) -> Result<(), usize> {
+    /// Empties the buffer. A large one is not kept: it would only stand beside the block that waits for the disk.
+    fn release(&mut self) {
         if self.buffer.capacity() > 4 * LARGE_WRITE {
             self.buffer = Vec::new();
         }
         self.buffer.clear();
+    }
+
+    /// Fills the buffer with the block's frame, and before it those of tables that the segment does not define yet.
+    fn encode(&mut self, block: &Block, tables: &Tables) -> Result<(), usize> {
+        self.release();
         let size = block.body.len() + 16 * block.runs.len() + 1024;
         self.buffer.reserve(size);
         for table in block.tables.iter().filter(|table| !self.defined.contains(&table.id)) {
@@ -346,6 +351,7 @@ impl Journal for SegmentJournal {
             self.make_room(writer.buffer.len() as u64)?;
         }
         let (at, end) = self.write(&writer)?;
+        writer.release();
         Failpoint::JournalWritten.pass();
         writer.defined.extend(block.tables.iter().map(|table| table.id));
         let is_chunk = block.head.chunk.is_some();

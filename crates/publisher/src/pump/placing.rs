@@ -31,7 +31,7 @@ use super::wishes::{Granted, KeyWish, has_key, texts};
 use super::{Pump, PumpError, Stop};
 use crate::capture::{Capture, CapturedBlock, ChangedKey, Key, TxToken};
 use crate::journal::Journal;
-use crate::snapshot::{ChunkRead, SnapshotReader};
+use crate::snapshot::{Cells, ChunkRead, SnapshotReader};
 use crate::state::Job;
 
 /// Text of one chunk: large enough to be worth a transaction, small enough to be one delivery.
@@ -582,7 +582,7 @@ where
     /// Lets a range's rows into the stream. `first`: what its read did not see is held, and comes behind it.
     async fn enter_keyed(
         &mut self,
-        chunk: ChunkRead,
+        mut chunk: ChunkRead,
         current: Current,
         first: bool,
     ) -> Result<bool, Stop<C, R>> {
@@ -607,7 +607,7 @@ where
         }
         if !partial.is_empty() {
             let sent = chunk.table.sent_columns();
-            let rows = chunk.cells.chunks(sent.len().max(1)).map(|row| key_of(&chunk, &sent, row));
+            let rows = chunk.cells.rows().map(|row| key_of(&chunk, &sent, row));
             self.placing.again.extend(rows.filter(|key| partial.contains(key)));
         }
         let range = keys.is_none();
@@ -630,7 +630,7 @@ where
             skip,
             only: job.only.clone(),
         };
-        if self.append_chunk(&chunk, entry).await? {
+        if self.append_chunk(&mut chunk, entry).await? {
             return Ok(true);
         }
         if complete {
@@ -675,8 +675,11 @@ where
         Ok(())
     }
 
-    async fn append_chunk(&mut self, chunk: &ChunkRead, entry: Entry) -> Result<bool, Stop<C, R>> {
+    /// Takes the rows out of a range and into the stream.
+    async fn append_chunk(&mut self, chunk: &mut ChunkRead, entry: Entry) -> Result<bool, Stop<C, R>> {
         let block = encode(chunk, entry, self.end_of_stream());
+        // The journal may be waited for, and the rows are in the block.
+        chunk.cells = Cells::default();
         self.metrics.captured(&block);
         self.append_waiting(Arc::new(block)).await
     }
@@ -724,7 +727,7 @@ where
         loop {
             let done = chunk.done;
             let entry = Entry { clear, done, only: job.only.clone(), ..Entry::default() };
-            if self.append_chunk(&chunk, entry).await? {
+            if self.append_chunk(&mut chunk, entry).await? {
                 return Ok(true);
             }
             if done {

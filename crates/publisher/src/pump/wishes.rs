@@ -14,7 +14,7 @@ use super::placing::{CHUNK_BYTES, Placing};
 use super::{Pump, Stop};
 use crate::capture::{Capture, ChangedKey, Key, TxToken};
 use crate::journal::{Block, Journal, TableRef};
-use crate::snapshot::{ChunkRead, SnapshotReader};
+use crate::snapshot::{CellRow, ChunkRead, SnapshotReader};
 
 /// Rows of one table for one endpoint.
 #[derive(Debug)]
@@ -89,19 +89,19 @@ enum Told<'a> {
     /// It is not there.
     Gone(&'a [Cell<'static>]),
     /// It is there.
-    Row(&'a [Cell<'static>]),
+    Row(CellRow<'a>),
 }
 
 /// What was read of some keys, less those that the stream has brought meanwhile. What is gone comes first, as a row may
 /// have taken over what was unique to it.
 fn told<'a>(read: &'a ChunkRead, keys: &'a [Vec<Cell<'static>>], skip: &HashSet<Key>) -> Vec<Told<'a>> {
     let sent = read.table.sent_columns();
-    let rows = read.cells.chunks(sent.len().max(1)).map(|row| (key_of(read, &sent, row), row));
+    let rows = read.cells.rows().map(|row| (key_of(read, &sent, row), row));
     let rows: Vec<_> = rows.collect();
     let there: HashSet<&Key> = rows.iter().map(|(key, _)| key).collect();
     let is_gone = |key: &Key| !there.contains(key) && !skip.contains(key);
     let gone = keys.iter().filter(|cells| is_gone(&texts(cells))).map(|cells| Told::Gone(cells));
-    let rows = rows.iter().filter(|(key, _)| !skip.contains(key)).map(|(_, row)| Told::Row(row));
+    let rows = rows.iter().filter(|(key, _)| !skip.contains(key)).map(|(_, row)| Told::Row(*row));
     gone.chain(rows).collect()
 }
 
@@ -122,12 +122,15 @@ fn encode<'t, 'a>(
         }
         left = rest;
         ordinal += 1;
-        let (op, old, new, cells) = match next {
-            Told::Gone(key) => (Op::Delete, read.table.key.as_slice(), [].as_slice(), key),
-            Told::Row(row) => (Op::Read, [].as_slice(), sent.as_slice(), row),
+        let (op, old, new) = match next {
+            Told::Gone(_) => (Op::Delete, read.table.key.as_slice(), [].as_slice()),
+            Told::Row(_) => (Op::Read, [].as_slice(), sent.as_slice()),
         };
         let kind = RunKind { table: table.id, table_index: 0, op, old, new, maybe_missing: op == Op::Delete };
-        writer.row(kind, ordinal, |out| cells.iter().for_each(|cell| out.cell(cell)));
+        writer.row(kind, ordinal, |out| match next {
+            Told::Gone(key) => key.iter().for_each(|cell| out.cell(cell)),
+            Told::Row(row) => row.iter().for_each(|cell| out.cell(&cell)),
+        });
     }
     let (body, runs) = writer.finish();
     let chunk =

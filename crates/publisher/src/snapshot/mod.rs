@@ -1,5 +1,6 @@
 //! Snapshots: existing rows, read in short chunks and placed into the stream between two transactions.
 
+mod cells;
 pub mod mysql;
 pub mod postgres;
 pub mod sqlite;
@@ -7,8 +8,9 @@ pub mod sqlite;
 use std::future::Future;
 
 use rowbridge_schema::wire::KeyRange;
-use rowbridge_schema::{Cell, Offset, TableDef, TableName};
+use rowbridge_schema::{Offset, TableDef, TableName};
 
+pub use self::cells::{CellRow, Cells};
 use crate::capture::mysql::gtid::MysqlSet;
 use crate::capture::{Key, TxToken};
 
@@ -65,8 +67,8 @@ pub struct Unlogged {
 pub struct ChunkRead {
     /// The shape that the rows have.
     pub table: TableDef,
-    /// Cells of `table.sent_columns()`, row after row.
-    pub cells: Vec<Cell<'static>>,
+    /// Values of `table.sent_columns()`.
+    pub cells: Cells,
     /// The range that was read; both ends open for a keyless table.
     pub range: KeyRange,
     /// Whether keys order the same at every target, so that a range can be pruned there.

@@ -9,10 +9,10 @@ use std::pin::pin;
 use futures_util::TryStreamExt;
 use rowbridge_schema::sql::{ident, literal, qualified};
 use rowbridge_schema::wire::KeyRange;
-use rowbridge_schema::{Cell, Offset, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Offset, TableDef, TableName, TablePatterns};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
+use super::{Cells, ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::postgres::PostgresError;
 use crate::capture::postgres::catalog::{self, CatalogTable};
@@ -107,15 +107,11 @@ impl PostgresSnapshot {
     }
 
     /// Fetches rows until about `max_bytes` of text are there; the flag says that the cursor has no more.
-    async fn fetch(
-        &mut self,
-        width: usize,
-        max_bytes: usize,
-    ) -> Result<(Vec<Cell<'static>>, bool), PostgresError> {
+    async fn fetch(&mut self, width: usize, max_bytes: usize) -> Result<(Cells, bool), PostgresError> {
         let failed = |source| PostgresError::query("read a snapshot", source);
         let client = self.client().await?;
-        let mut cells = Vec::new();
-        let (mut bytes, mut rows, mut want) = (0usize, 0usize, FIRST_FETCH);
+        let mut cells = Cells::new(width);
+        let (mut rows, mut want) = (0usize, FIRST_FETCH);
         loop {
             let sql = format!("FETCH FORWARD {want} FROM rowbridge_chunk");
             let mut stream = pin!(client.simple_query_raw(&sql).await.map_err(failed)?);
@@ -125,15 +121,13 @@ impl PostgresSnapshot {
                 got += 1;
                 for index in 0..width {
                     match row.try_get(index).map_err(failed)? {
-                        Some(text) => {
-                            bytes += text.len();
-                            cells.push(Cell::Text(text.to_owned().into()));
-                        }
-                        None => cells.push(Cell::Null),
+                        Some(text) => cells.push_text(text),
+                        None => cells.push_null(),
                     }
                 }
             }
             rows += got;
+            let bytes = cells.text_bytes();
             if got < want {
                 return Ok((cells, true));
             }
@@ -142,6 +136,7 @@ impl PostgresSnapshot {
             }
             let average = (bytes / rows.max(1)).max(8);
             want = ((max_bytes - bytes) / average).clamp(1, (MAX_FETCH - rows).max(1));
+            cells.expect(want, average);
         }
     }
 
@@ -252,13 +247,13 @@ fn key_literals(key: &Key) -> String {
     key.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ")
 }
 
-fn last_key(def: &TableDef, sent: &[u16], cells: &[Cell<'static>]) -> Option<Key> {
-    let row = cells.chunks(sent.len()).last()?;
+fn last_key(def: &TableDef, sent: &[u16], cells: &Cells) -> Option<Key> {
+    let row = cells.last()?;
     def.key
         .iter()
         .map(|key| {
             let at = sent.iter().position(|column| column == key)?;
-            row[at].as_str().map(str::to_owned)
+            row.text(at).map(str::to_owned)
         })
         .collect()
 }

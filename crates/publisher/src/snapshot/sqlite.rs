@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rowbridge_schema::sql::ident;
 use rowbridge_schema::sqlite_type::natural_class;
 use rowbridge_schema::wire::KeyRange;
-use rowbridge_schema::{Cell, Offset, StorageClass, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Offset, StorageClass, TableDef, TableName, TablePatterns};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
+use super::{Cells, ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::sqlite::SqliteError;
 use crate::capture::sqlite::cut::Cut;
@@ -51,7 +51,7 @@ struct Whole {
 
 /// Rows as they were read.
 struct Rows {
-    cells: Vec<Cell<'static>>,
+    cells: Cells,
     /// Exact key (or rowid) of the last row.
     end: Option<Vec<Value>>,
     done: bool,
@@ -286,7 +286,7 @@ impl Inner {
         let last = install::state(&self.conn)?.last;
         let on = ident(&name.name);
         let places = places(&table);
-        let mut cells = Vec::new();
+        let mut cells = Cells::new(table.sent.len());
         for key in keys.iter().filter(|key| table.is_keyed() && key.len() == places.len()) {
             let mut values = Vec::new();
             let mut terms = Vec::new();
@@ -301,9 +301,9 @@ impl Inner {
             let sql = format!("SELECT {} FROM {on} WHERE {}", sent(&table), terms.join(" AND "));
             let rows = collect(&self.conn, &table, &sql, &values, &places, usize::MAX)?;
             // Equal to SQLite is not the same key: 'a' and 'A' under NOCASE, 1 and '1'.
-            for row in rows.cells.chunks(table.sent.len()) {
-                if places.iter().zip(key).all(|(&place, text)| row[place].as_str() == Some(text)) {
-                    cells.extend_from_slice(row);
+            for row in rows.cells.rows() {
+                if places.iter().zip(key).all(|(&place, text)| row.text(place) == Some(text)) {
+                    cells.push_row(row);
                 }
             }
         }
@@ -311,7 +311,7 @@ impl Inner {
     }
 }
 
-fn chunk(table: &Table, cells: Vec<Cell<'static>>, range: KeyRange, done: bool, last: i64) -> ChunkRead {
+fn chunk(table: &Table, cells: Cells, range: KeyRange, done: bool, last: i64) -> ChunkRead {
     let at = Offset { file: 0, at: last as u64 };
     let (portable_order, table) = (orders_everywhere(table), table.def.clone());
     ChunkRead {
@@ -373,7 +373,7 @@ fn collect(
     let run = || {
         let mut statement = conn.prepare_cached(sql)?;
         let mut found = statement.query(params_from_iter(values))?;
-        let mut rows = Rows { cells: Vec::new(), end: None, done: true };
+        let mut rows = Rows { cells: Cells::new(natural.len()), end: None, done: true };
         let mut bytes = 0;
         while let Some(row) = found.next()? {
             if bytes >= max_bytes {
@@ -381,9 +381,9 @@ fn collect(
                 break;
             }
             for (i, &natural) in natural.iter().enumerate() {
-                let cell = cell(natural, row.get_ref(i)?).into_owned();
+                let cell = cell(natural, row.get_ref(i)?);
                 bytes += cell.as_str().map_or(4, |text| text.len() + 3);
-                rows.cells.push(cell);
+                rows.cells.push(&cell);
             }
             let end: Vec<Value> = key.iter().map(|&place| row.get(place)).collect::<Result<_, _>>()?;
             rows.end = Some(end);

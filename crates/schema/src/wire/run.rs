@@ -12,6 +12,9 @@ use super::scan;
 use crate::cell::{Cell, Class};
 use crate::table::TableId;
 
+/// Bytes left over in a body from which on they are given back: to make a small allocation smaller gains nothing.
+const WORTH_GIVING_BACK: usize = 16 << 10;
+
 /// What a run does to its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
@@ -192,6 +195,12 @@ impl RunWriter {
         Self::default()
     }
 
+    /// An empty body with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { body: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
     /// Bytes written so far, without the end of the open run.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -280,10 +289,14 @@ impl RunWriter {
         }
     }
 
-    /// The body and its index.
+    /// The body and its index. Room that is left over is given back where it is worth it: blocks are kept for a while, and
+    /// counted by their length.
     #[must_use]
     pub fn finish(mut self) -> (Vec<u8>, Vec<RunIndex>) {
         self.end_run();
+        if self.body.capacity() - self.body.len() >= WORTH_GIVING_BACK {
+            self.body.shrink_to_fit();
+        }
         (self.body, self.runs)
     }
 }

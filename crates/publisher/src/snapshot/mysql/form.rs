@@ -3,8 +3,8 @@
 //! Rows come through the text protocol, whose values are the server's own conversion to utf8mb4. What it prints otherwise
 //! than the binary log's bytes are printed is put right here, with capture's own functions where there are any.
 
+use rowbridge_schema::Column;
 use rowbridge_schema::sql::backticked;
-use rowbridge_schema::{Cell, Column};
 
 use crate::capture::mysql::value::{double, float, geometry, hex, vector};
 
@@ -65,14 +65,13 @@ impl Form {
         }
     }
 
-    /// The canonical text of a value that is not NULL; the error says what is wrong with it.
-    pub(super) fn cell(self, bytes: Vec<u8>) -> Result<Cell<'static>, &'static str> {
-        let mut out = String::new();
+    /// Appends the canonical text of a value that is not NULL; the error says what is wrong with it.
+    pub(super) fn write(self, bytes: &[u8], out: &mut String) -> Result<(), &'static str> {
         match self {
-            Self::Text => out = text(bytes)?,
-            Self::Unfilled => out = unfilled(&text(bytes)?),
-            Self::Float => float(number(bytes)? as f32, &mut out),
-            Self::Double => double(number(bytes)?, &mut out),
+            Self::Text => out.push_str(text(bytes)?),
+            Self::Unfilled => out.push_str(unfilled(text(bytes)?)),
+            Self::Float => float(number(bytes)? as f32, out),
+            Self::Double => double(number(bytes)?, out),
             Self::Bits(width) => {
                 let all = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
                 let bits = 8 * bytes.len();
@@ -80,34 +79,34 @@ impl Form {
                 out.extend(all.skip(bits.saturating_sub(width)).map(|bit| if bit == 1 { '1' } else { '0' }));
             }
             Self::Utc => {
-                out = text(bytes)?;
+                out.push_str(text(bytes)?);
                 out.push_str("+00");
             }
             Self::Hex => {
                 out.reserve(2 + 2 * bytes.len());
                 out.push_str("\\x");
-                hex(&bytes, &mut out);
+                hex(bytes, out);
             }
-            Self::Geometry => geometry(&bytes, &mut out).map_err(|broken| broken.0)?,
-            Self::Vector => vector(&bytes, &mut out).map_err(|broken| broken.0)?,
+            Self::Geometry => geometry(bytes, out).map_err(|broken| broken.0)?,
+            Self::Vector => vector(bytes, out).map_err(|broken| broken.0)?,
         }
-        Ok(Cell::Text(out.into()))
+        Ok(())
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, &'static str> {
-    String::from_utf8(bytes).map_err(|_| "it is not valid in its charset")
+fn text(bytes: &[u8]) -> Result<&str, &'static str> {
+    std::str::from_utf8(bytes).map_err(|_| "it is not valid in its charset")
 }
 
-fn number(bytes: Vec<u8>) -> Result<f64, &'static str> {
+fn number(bytes: &[u8]) -> Result<f64, &'static str> {
     text(bytes)?.parse().map_err(|_| "it is no number")
 }
 
 /// `0007.50` is `7.50`. ZEROFILL makes a column unsigned.
-fn unfilled(text: &str) -> String {
+fn unfilled(text: &str) -> &str {
     let whole = text.find('.').unwrap_or(text.len());
     let zeros = text[..whole.saturating_sub(1)].bytes().take_while(|byte| *byte == b'0').count();
-    text[zeros..].to_owned()
+    &text[zeros..]
 }
 
 #[cfg(test)]
@@ -124,12 +123,14 @@ mod tests {
         })
     }
 
+    fn text(type_name: &str, bytes: &[u8]) -> Result<String, &'static str> {
+        let mut out = "before it|".to_owned();
+        of(type_name).write(bytes, &mut out)?;
+        Ok(out.strip_prefix("before it|").unwrap().to_owned())
+    }
+
     fn is(type_name: &str, bytes: &[u8], expected: &str) {
-        assert_eq!(
-            of(type_name).cell(bytes.to_vec()),
-            Ok(Cell::Text(expected.to_owned().into())),
-            "{type_name}"
-        );
+        assert_eq!(text(type_name, bytes).as_deref(), Ok(expected), "{type_name}");
     }
 
     #[test]
@@ -151,7 +152,7 @@ mod tests {
         is("vector(2)", &[0, 0, 0x80, 0x3f, 0, 0, 0, 0x3f], "[1,0.5]");
         is("point", &[0, 0, 0, 0, 1, 1, 0, 0, 0], "0101000000");
         is("enum('a','B')", b"B", "B");
-        assert!(of("varchar(9)").cell(vec![0xff]).is_err() && of("double").cell(b"x".to_vec()).is_err());
-        assert!(of("point").cell(vec![1, 2]).is_err());
+        assert!(text("varchar(9)", &[0xff]).is_err() && text("double", b"x").is_err());
+        assert!(text("point", &[1, 2]).is_err());
     }
 }

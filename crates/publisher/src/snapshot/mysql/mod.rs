@@ -13,11 +13,11 @@ use mysql_async::prelude::{Query as _, Queryable as _};
 use mysql_async::{Conn, Error, ResultSetStream, Row, TextProtocol, Value};
 use rowbridge_schema::sql::{backticked, backticked_table};
 use rowbridge_schema::wire::KeyRange;
-use rowbridge_schema::{Cell, Offset, TableDef, TableName, TablePatterns};
+use rowbridge_schema::{Offset, TableDef, TableName, TablePatterns};
 
 use self::form::Form;
 use self::moment::Way;
-use super::{ChunkRead, Containment, SnapshotReader, Unlogged};
+use super::{Cells, ChunkRead, Containment, SnapshotReader, Unlogged};
 use crate::capture::Key;
 use crate::capture::mysql::MysqlError;
 use crate::capture::mysql::cascade;
@@ -191,14 +191,16 @@ impl MysqlSnapshot {
         table: &CatalogTable,
         after: Option<&Key>,
         max_bytes: usize,
-    ) -> Result<(Vec<Cell<'static>>, Option<Key>), MysqlError> {
+    ) -> Result<(Cells, Option<Key>), MysqlError> {
         let def = &table.def;
-        let width = def.sent_columns().len();
         let index = index_of(&mut session.conn, def).await?;
         let hint = index.map_or(String::new(), |name| format!(" FORCE INDEX ({})", backticked(&name)));
         let known = self.row_bytes.take().filter(|(name, _)| *name == def.name).map(|(_, bytes)| bytes);
         let mut want = known.map_or(FIRST_FETCH, |bytes| (max_bytes / bytes.max(8)).clamp(1, MAX_FETCH));
         let mut rows = Rows::new(table, max_bytes.saturating_mul(2));
+        if let Some(bytes) = known {
+            rows.cells.expect(want, bytes);
+        }
         let mut last = after.cloned();
         let done = loop {
             let condition =
@@ -211,14 +213,16 @@ impl MysqlSnapshot {
             if got < want {
                 break true;
             }
-            if rows.bytes >= max_bytes || rows.count >= MAX_FETCH {
+            let bytes = rows.cells.text_bytes();
+            if bytes >= max_bytes || rows.count >= MAX_FETCH {
                 break false;
             }
             last = last_key(def, &rows.cells);
-            let average = (rows.bytes / rows.count.max(1)).max(8);
-            want = ((max_bytes - rows.bytes) / average).clamp(1, (MAX_FETCH - rows.count).max(1));
+            let average = (bytes / rows.count.max(1)).max(8);
+            want = ((max_bytes - bytes) / average).clamp(1, (MAX_FETCH - rows.count).max(1));
+            rows.cells.expect(want, average);
         };
-        self.row_bytes = Some((def.name.clone(), rows.bytes / rows.count.max(1)));
+        self.row_bytes = Some((def.name.clone(), rows.cells.text_bytes() / rows.count.max(1)));
         if done {
             return Ok((rows.cells, None));
         }
@@ -227,7 +231,7 @@ impl MysqlSnapshot {
             if range::is_exact(def) || self::is_found(session, def, &key).await? {
                 return Ok((cells, Some(key)));
             }
-            cells.truncate(cells.len() - width);
+            cells.truncate(cells.len() - 1);
         }
         Err(MysqlError::KeyLost { table: def.name.clone() })
     }
@@ -259,7 +263,7 @@ impl MysqlSnapshot {
         let mut done = true;
         while let Some(row) = open.rows.try_next().await.map_err(MysqlError::query("read a snapshot"))? {
             rows.add(row)?;
-            if rows.bytes >= max_bytes || rows.count >= MAX_FETCH {
+            if rows.cells.text_bytes() >= max_bytes || rows.count >= MAX_FETCH {
                 done = false;
                 break;
             }
@@ -340,8 +344,7 @@ struct Rows<'a> {
     table: &'a TableDef,
     /// Column and form of each cell of a row.
     forms: Vec<(u16, Form)>,
-    cells: Vec<Cell<'static>>,
-    bytes: usize,
+    cells: Cells,
     count: usize,
     /// Bytes beyond which rows are left for the next chunk.
     limit: usize,
@@ -353,8 +356,9 @@ impl<'a> Rows<'a> {
     fn new(table: &'a CatalogTable, limit: usize) -> Self {
         let def = &table.def;
         let sent = def.sent_columns();
+        let cells = Cells::new(sent.len());
         let forms = sent.iter().map(|&at| (at, Form::of(&def.columns[usize::from(at)]))).collect();
-        Self { table: def, forms, cells: vec![], bytes: 0, count: 0, limit, cut: false }
+        Self { table: def, forms, cells, count: 0, limit, cut: false }
     }
 
     /// Runs a query and takes its rows; how many there were.
@@ -364,7 +368,7 @@ impl<'a> Rows<'a> {
         let mut got = 0;
         while let Some(row) = rows.next().await.map_err(failed())? {
             got += 1;
-            if self.bytes >= self.limit {
+            if self.cells.text_bytes() >= self.limit {
                 self.cut = true;
             } else {
                 self.add(row)?;
@@ -376,13 +380,14 @@ impl<'a> Rows<'a> {
     fn add(&mut self, row: Row) -> Result<(), MysqlError> {
         self.count += 1;
         for (value, (column, form)) in row.unwrap().into_iter().zip(&self.forms) {
-            let cell = match value {
-                Value::NULL => Cell::Null,
-                Value::Bytes(bytes) => form.cell(bytes).map_err(|what| self.unreadable(*column, what))?,
+            match value {
+                Value::NULL => self.cells.push_null(),
+                Value::Bytes(bytes) => self
+                    .cells
+                    .push_written(|out| form.write(&bytes, out))
+                    .map_err(|what| self.unreadable(*column, what))?,
                 _ => return Err(self.unreadable(*column, "it came in a form that was not asked for")),
-            };
-            self.bytes += cell.as_str().map_or(0, str::len);
-            self.cells.push(cell);
+            }
         }
         Ok(())
     }
@@ -436,12 +441,12 @@ async fn is_found(session: &mut Session, def: &TableDef, key: &Key) -> Result<bo
     Ok(count == Some(1))
 }
 
-fn last_key(def: &TableDef, cells: &[Cell<'static>]) -> Option<Key> {
+fn last_key(def: &TableDef, cells: &Cells) -> Option<Key> {
     let sent = def.sent_columns();
-    let row = cells.chunks(sent.len().max(1)).last()?;
+    let row = cells.last()?;
     let text = |key: &u16| {
         let at = sent.iter().position(|column| column == key)?;
-        row[at].as_str().map(str::to_owned)
+        row.text(at).map(str::to_owned)
     };
     def.key.iter().map(text).collect()
 }

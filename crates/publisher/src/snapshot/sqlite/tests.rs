@@ -5,6 +5,7 @@ use tempfile::TempDir;
 use super::{ChunkRead, Containment, SnapshotReader, SqliteError, SqliteSnapshots};
 use crate::capture::sqlite::SqliteSource;
 use crate::capture::{Capture, CaptureStart, Captured, OldRows};
+use crate::snapshot::CellRow;
 
 struct App {
     conn: Connection,
@@ -29,11 +30,10 @@ impl App {
 }
 
 fn texts(chunk: &ChunkRead) -> Vec<String> {
-    let width = chunk.table.sent_columns().len();
-    let text = |row: &[Cell<'_>]| {
+    let text = |row: CellRow<'_>| {
         row.iter().map(|c| c.as_str().unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("/")
     };
-    chunk.cells.chunks(width).map(text).collect()
+    chunk.cells.rows().map(text).collect()
 }
 
 /// All rows, chunk by chunk, going on by the key that each chunk's range ends with.
@@ -110,7 +110,7 @@ async fn keys_of_every_class_are_paged() {
     let chunks = page(&mut snapshots, "t", 1, true).await;
     let rows: Vec<String> = chunks.iter().flat_map(texts).collect();
     assert_eq!(rows, ["-1e300/7", "10/1", "10.5/2", "Infinity/8", "10/3", "a/4", "/6", "10/5"]);
-    assert_eq!(chunks[1].cells[0], Cell::Classed(StorageClass::Integer, "10".into()));
+    assert_eq!(chunks[1].cells.last().unwrap().get(0), Cell::Classed(StorageClass::Integer, "10".into()));
     let found = snapshots.read_keys(&TableName::bare("t"), &[vec!["10".into()]]).await.unwrap().unwrap();
     assert_eq!(texts(&found).len(), 3, "a key's text does not tell its class: all readings are found");
 }
