@@ -55,7 +55,7 @@ impl<'d> Keys<'d> {
     fn call(self, binding: &Binding, table: &str) -> Option<Call<'d>> {
         let statements = vec![statement::collect(binding, table)];
         let filled = self.0.first().is_some_and(|texts| !texts.is_empty());
-        filled.then(|| Call { statements, params: self.0, expect: None, copy: None })
+        filled.then_some(Call { statements, params: self.0, expect: None, copy: None })
     }
 }
 
