@@ -8,6 +8,7 @@ use crate::cell::{Cell, Class};
 /// Cells of `[[cell,...],...]`, row after row; `None` if there is anything else in it, or a row of another width.
 pub(super) fn rows(json: &str, width: usize) -> Option<Vec<Cell<'_>>> {
     let mut scan = Scan { json, at: 0 };
+    (width > 0).then_some(())?;
     scan.take(b'[')?;
     // A cell is seldom shorter than this, so that the vector hardly grows.
     let mut cells = Vec::with_capacity(json.len() / 20 + width);
@@ -191,5 +192,6 @@ mod tests {
         ] {
             assert_eq!(rows(json, 1), None, "{json}");
         }
+        assert_eq!(rows("[[]]", 0), None);
     }
 }
