@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
@@ -122,11 +123,13 @@ pub(crate) async fn client_output(
 pub struct Log {
     lines: Arc<Mutex<Vec<String>>>,
     count: Arc<watch::Sender<usize>>,
+    /// Streams that have not come to their end.
+    open: Arc<AtomicUsize>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { lines: Arc::default(), count: Arc::new(watch::Sender::new(0)) }
+        Self { lines: Arc::default(), count: Arc::new(watch::Sender::new(0)), open: Arc::default() }
     }
 }
 
@@ -134,6 +137,7 @@ impl Log {
     /// Reads lines until the end of the stream, on a thread of its own.
     fn follow(&self, stream: impl Read + Send + 'static) {
         let log = self.clone();
+        log.open.fetch_add(1, Ordering::SeqCst);
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut bytes = Vec::new();
@@ -141,7 +145,12 @@ impl Log {
                 log.push(String::from_utf8_lossy(&bytes).trim_end().to_owned());
                 bytes.clear();
             }
+            log.open.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst) > 0
     }
 
     fn push(&self, line: String) {
@@ -401,7 +410,9 @@ impl Daemon {
     pub async fn wait_exit(&self, deadline: Duration) -> ExitStatus {
         let started = Instant::now();
         loop {
-            if let Some(status) = self.exit_status() {
+            // What it said last may still be on its way to the log.
+            let has_ended = |_: &ExitStatus| !self.log.is_open() && !self.output.is_open();
+            if let Some(status) = self.exit_status().filter(has_ended) {
                 return status;
             }
             if started.elapsed() >= deadline {
