@@ -150,6 +150,13 @@ async fn of_identical_rows_exactly_one_changes() {
         assert!(failing.reason.contains("missing"), "x is not X: {}", failing.reason);
         bed.commit(4, vec![truncate(&t), row("n", "1")]).await;
         assert_eq!(bed.rows(ALL).await, ["n|1"]);
+        // Some of several identical rows, among others, at once.
+        let rows = ["m", "M", "m", "~", "m", "m", "m"].map(|a| row(a, "1"));
+        bed.commit(5, rows.into_iter().chain([row("n", "2")]).collect()).await;
+        let gone = |a: &'static str, b: &'static str| delete(&t, &[(0, a), (1, b)]);
+        bed.commit(6, vec![gone("m", "1"), gone("n", "2"), gone("m", "1"), gone("~", "1"), gone("m", "1")])
+            .await;
+        assert_eq!(bed.rows("SELECT * FROM t ORDER BY b, BINARY a").await, ["M|1", "m|1", "m|1", "n|1"]);
     })
     .await;
 }

@@ -206,6 +206,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             Source("DELETE FROM f WHERE ctid = (SELECT min(ctid) FROM f WHERE a IS NULL AND b IS NULL); UPDATE f SET a = 8 WHERE a IS NULL AND b = 'x'; UPDATE f SET b = '' WHERE a = 7"),
             Source("UPDATE f SET a = a + 1; INSERT INTO f SELECT * FROM f WHERE a = 2; DELETE FROM f WHERE b = 'changed'"),
             Source("UPDATE f SET e = '(3,4)', x = '<b>1</b>', d = '{\"a\":1}' WHERE a = 3"),
+            // Some of several identical rows, and rows that no other is like, at once.
+            Source("INSERT INTO f SELECT 50, 'same' FROM generate_series(1, 9); INSERT INTO f SELECT i, 'it''s \\ ' || i FROM generate_series(51, 90) i; INSERT INTO f VALUES (NULL, NULL), (NULL, NULL), (NULL, 'NULL')"),
+            Source("DELETE FROM f WHERE ctid IN (SELECT ctid FROM f WHERE a = 50 LIMIT 4) OR a > 60 OR ctid IN (SELECT ctid FROM f WHERE a IS NULL AND b IS NULL LIMIT 2)"),
         ],
         compared: &["t", "f"],
         ..Scenario::EMPTY

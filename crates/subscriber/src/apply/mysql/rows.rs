@@ -99,7 +99,10 @@ pub(super) async fn apply(
     manner: Manner,
 ) -> Result<(), RowError> {
     let mut open: Option<(&Arc<Binding>, TableId, Inserts)> = None;
-    for (number, event) in events {
+    let mut rest = events;
+    while let [(number, event), behind @ ..] = rest {
+        let deletes = rest;
+        rest = behind;
         let Some(binding) = bindings.get(&event.table) else { continue };
         check(binding, event)?;
         let row = event.row();
@@ -128,8 +131,17 @@ pub(super) async fn apply(
         if odd {
             pipe.lenient(true);
         }
-        if binding.def.key.is_empty() {
-            keyless(pipe, binding, event, &row, *number).await?;
+        if !odd && manner == Manner::Together && keyless_delete(binding, event) {
+            let more = |(_, e): &&(usize, Event<'_>)| {
+                e.table == event.table && keyless_delete(binding, e) && !binding.has_enum_error(e)
+            };
+            let (deletes, behind) = deletes.split_at(1 + behind.iter().take_while(more).count());
+            rest = behind;
+            for (number, event, count) in alike(deletes) {
+                keyless(pipe, binding, event, &event.row(), number, count).await?;
+            }
+        } else if binding.def.key.is_empty() {
+            keyless(pipe, binding, event, &row, *number, 1).await?;
         } else {
             keyed(pipe, binding, event, &row, (*number, manner)).await?;
         }
@@ -285,12 +297,33 @@ async fn update_or_insert(
     Ok(pipe.end(Purpose::Change(number)).await?)
 }
 
+fn keyless_delete(binding: &Binding, event: &Event<'_>) -> bool {
+    binding.def.key.is_empty() && event.op == Op::Delete
+}
+
+/// Deletes of identical rows as one and how many they are. Each statement reads the table from its start, over all that
+/// those before have deleted: of ten thousand identical rows, one by one, the last is found behind ten thousand others.
+fn alike<'e, 'd>(deletes: &'e [(usize, Event<'d>)]) -> Vec<(usize, &'e Event<'d>, usize)> {
+    let mut rows: Vec<(usize, &Event<'_>, usize)> = Vec::new();
+    let mut places: HashMap<(&[u16], &[Cell<'_>]), usize> = HashMap::new();
+    for (number, event) in deletes {
+        let place = *places.entry((event.old_columns, event.old)).or_insert(rows.len());
+        match rows.get_mut(place) {
+            Some((_, _, count)) => *count += 1,
+            None => rows.push((*number, event, 1)),
+        }
+    }
+    rows
+}
+
+/// `count`: how many rows a delete takes.
 async fn keyless(
     pipe: &mut Pipe<'_>,
     binding: &Binding,
     event: &Event<'_>,
     row: &Row<'_>,
     number: usize,
+    count: usize,
 ) -> Result<(), RowError> {
     let wrong = |e: BadValue| bad(binding, event, e);
     if matches!(event.op, Op::Insert | Op::Read | Op::Truncate) {
@@ -309,7 +342,7 @@ async fn keyless(
     if event.op == Op::Delete {
         sql.push(&format!("DELETE FROM {} WHERE ", binding.table));
         sql.same_row(binding, &written, |column| old.cell(column)).map_err(wrong)?;
-        sql.push(" LIMIT 1");
+        sql.push(&format!(" LIMIT {count}"));
         return Ok(pipe.end(Purpose::Change(number)).await?);
     }
     let new: Vec<u16> = row.columns().into_iter().filter(|&c| binding.column(c).is_some()).collect();

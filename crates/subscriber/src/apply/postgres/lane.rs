@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rowbridge_schema::wire::{Delivery, FailingChange, Op};
+use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Failpoint, Position, TableId};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -409,17 +409,13 @@ impl PostgresLane {
         let mut at = 0;
         while let Some(event) = rest.get(at) {
             let Some(binding) = self.bindings.get(&event.table).cloned() else { break };
-            let fresh = |e: &Event<'_>| matches!(e.op, Op::Insert | Op::Read);
-            let same =
-                |e: &&Event<'_>| e.table == event.table && fresh(e) && e.new_columns == event.new_columns;
-            let many = rest[at..].iter().take_while(same).count();
-            if binding.def.key.is_empty() && many > 1 {
-                rows::insert_many(&mut self.session, &binding, &rest[at..at + many]).await?;
-                at += many;
+            let many = rows::alike(&binding, &rest[at..]);
+            if many > 1 {
+                rows::together(&mut self.session, &binding, &rest[at..at + many]).await?;
             } else {
                 rows::apply(&mut self.session, &binding, event).await?;
-                at += 1;
             }
+            at += many;
         }
         Ok(true)
     }

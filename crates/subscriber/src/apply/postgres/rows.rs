@@ -173,23 +173,56 @@ async fn keyless(
     Ok((rows == 0 && !event.maybe_missing).then_some(MISSING))
 }
 
-/// Inserts consecutive new rows of a keyless table at once.
-pub(super) async fn insert_many(
+/// How many changes from the first on, all of one keyless table, [`together`] takes.
+pub(super) fn alike(binding: &Binding, events: &[Event<'_>]) -> usize {
+    let Some(first) = events.first() else { return 0 };
+    let same = |e: &&Event<'_>| {
+        e.table == first.table
+            && match first.op {
+                Op::Insert | Op::Read => {
+                    matches!(e.op, Op::Insert | Op::Read) && e.new_columns == first.new_columns
+                }
+                Op::Delete => e.op == Op::Delete && e.old_columns == first.old_columns,
+                Op::Update | Op::Truncate => false,
+            }
+    };
+    let knows_all = || binding.written().iter().all(|column| first.old_columns.contains(column));
+    if !binding.def.key.is_empty() || (first.op == Op::Delete && !knows_all()) {
+        return 1;
+    }
+    events.iter().take_while(same).count().max(1)
+}
+
+/// Inserts or deletes consecutive rows of a keyless table at once: one by one, each delete would read the table from its
+/// start, over all that those before have deleted.
+pub(super) async fn together(
     session: &mut Session,
     binding: &Binding,
     events: &[Event<'_>],
 ) -> Result<(), RowError> {
     let Some(first) = events.first() else { return Ok(()) };
-    let columns = first.row().columns();
+    let deletes = first.op == Op::Delete;
+    let columns = if deletes { binding.written() } else { first.row().columns() };
     let written = columns.iter().filter(|&&c| binding.column(c).is_some()).count();
     let mut params: Vec<Texts<'_>> = vec![Vec::with_capacity(events.len()); written];
     for event in events {
         let row = event.row();
         check_row(binding, &row, event.position).map_err(RowError::Fault)?;
-        super::set::push(&mut params, binding, &row);
+        if !deletes {
+            super::set::push(&mut params, binding, &row);
+            continue;
+        }
+        let old = Row::Sent { columns: event.old_columns, cells: event.old };
+        for (param, cell) in params.iter_mut().zip(cells(binding, &old, &columns)) {
+            param.extend(cell);
+        }
     }
-    let inserted = execute(session, &statement::insert(binding, &columns), &params).await;
-    inserted.map(|_| ()).map_err(|error| {
+    let sql = if deletes {
+        statement::delete_many(binding, &columns)
+    } else {
+        statement::insert(binding, &columns)
+    };
+    execute(session, &sql, &params).await.map(|_| ()).map_err(|error| {
         if session.verdict(&error) == Verdict::Data {
             let (column, reason) = describe(&error);
             RowError::Refused(fault(binding, first, column, reason), error)
