@@ -22,7 +22,7 @@ use rowbridge_publisher::state::State;
 use rowbridge_schema::config::DatabaseUrl;
 use rowbridge_schema::wire::{Op, read_run};
 use rowbridge_schema::{Position, TableDef, TablePatterns};
-use rowbridge_tests::mariadb::{Server, ServerOptions};
+use rowbridge_tests::mariadb::{Product, Server, ServerOptions};
 use tempfile::TempDir;
 
 /// Nothing that a capture does takes longer, even on a loaded machine.
@@ -185,4 +185,28 @@ async fn server(settings: &[(&str, &str)]) -> Server {
     let server = Server::start(options).await;
     server.create_database("shop").await;
     server
+}
+
+/// The name of that end of semi-synchronous replication which commits, and of the other.
+fn semi_sync(server: &Server) -> (&'static str, &'static str) {
+    if server.product() == Product::MariaDb { ("master", "slave") } else { ("source", "replica") }
+}
+
+/// Commits are written to the log from now on, and nobody sees them before [`release_commits`].
+async fn hold_commits(server: &Server) {
+    let (role, others) = semi_sync(server);
+    if role == "source" {
+        server.execute("", "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'").await;
+    }
+    let waiting = format!(
+        "SET GLOBAL rpl_semi_sync_{role}_timeout = 3600000, rpl_semi_sync_{role}_wait_no_{others} = ON,
+             rpl_semi_sync_{role}_wait_point = AFTER_SYNC;
+         SET GLOBAL rpl_semi_sync_{role}_enabled = ON"
+    );
+    server.execute("", &waiting).await;
+}
+
+async fn release_commits(server: &Server) {
+    let (role, _) = semi_sync(server);
+    server.execute("", &format!("SET GLOBAL rpl_semi_sync_{role}_enabled = OFF")).await;
 }

@@ -4,8 +4,9 @@ use mysql_async::prelude::Queryable as _;
 use rowbridge_publisher::capture::mysql::catalog::{Catalog, load, load_one};
 use rowbridge_schema::TableName;
 use rowbridge_tests::mariadb::{Server, ServerOptions, Version};
+use rowbridge_tests::wait::until;
 
-use super::{Folder, Tap, options, server};
+use super::{DEADLINE, Folder, Tap, hold_commits, options, release_commits, server};
 
 #[tokio::test]
 async fn values_stay_in_their_columns_while_the_stream_lags() {
@@ -112,6 +113,45 @@ async fn rows_have_the_key_of_their_time_while_the_stream_lags() {
             ],
             "{lines:?}"
         );
+    }
+}
+
+/// A statement that is in the log, and that no other session sees yet: the rows behind it have the key that it leaves.
+#[tokio::test]
+async fn the_catalog_is_read_once_a_statement_has_taken_effect() {
+    for version in [Version::Installed, Version::MySql9] {
+        let Some(options) = ServerOptions::of(version) else { continue };
+        let server = Server::start(options).await;
+        server.create_database("shop").await;
+        server
+            .execute(
+                "shop",
+                "CREATE TABLE t (id INT NOT NULL, v INT, UNIQUE by_id (id)); INSERT INTO t VALUES (1, 1)",
+            )
+            .await;
+        let mut tap = Tap::open(&server).await;
+        tap.lines().await;
+        hold_commits(&server).await;
+        let mut writer = server.connect("shop").await;
+        let writing = tokio::spawn(async move { writer.query_drop("ALTER TABLE t DROP INDEX by_id").await });
+        let reading = tokio::spawn(async move {
+            tap.lines().await;
+            tap
+        });
+        let waits = "SELECT COUNT(*) FROM information_schema.processlist WHERE INFO LIKE 'SHOW CREATE TABLE%'
+            AND STATE = 'Waiting for table metadata lock'";
+        until("the capture's wait", DEADLINE, || async {
+            match server.query_text("", waits).await.as_deref() {
+                Some("0") => Err(format!("nobody waits; is the capture done? {}", reading.is_finished())),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        release_commits(&server).await;
+        writing.await.unwrap().unwrap();
+        let mut tap = reading.await.unwrap();
+        server.execute("shop", "INSERT INTO t VALUES (1, 2); DELETE FROM t WHERE v = 2").await;
+        assert_eq!(tap.lines().await, ["i t id=1 v=2", ".", "d t (id=1 v=2)", "."]);
     }
 }
 

@@ -11,7 +11,7 @@ use rowbridge_schema::{Offset, TableName, TablePatterns};
 use rowbridge_tests::mariadb::{Product, Server, ServerOptions, Version};
 use rowbridge_tests::wait::until;
 
-use super::{DEADLINE, Tap, server};
+use super::{DEADLINE, Tap, hold_commits, release_commits, server};
 
 /// Long enough for what must not happen to happen.
 const MOMENT: std::time::Duration = std::time::Duration::from_millis(300);
@@ -374,21 +374,11 @@ async fn a_lock_waits_for_writers_and_lets_others_pass() {
 #[tokio::test]
 async fn a_commit_that_is_logged_and_not_visible_is_not_contained() {
     for server in servers(|options| options).await {
-        let mariadb = server.product() == Product::MariaDb;
-        let (role, others) = if mariadb { ("master", "slave") } else { ("source", "replica") };
-        if !mariadb {
-            server.execute("", "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'").await;
-        }
         server
             .execute("shop", "CREATE TABLE t (id INT PRIMARY KEY, v INT); INSERT INTO t VALUES (1, 1)")
             .await;
         let mut tap = Tap::open(&server).await;
-        let waiting = format!(
-            "SET GLOBAL rpl_semi_sync_{role}_timeout = 3600000, rpl_semi_sync_{role}_wait_no_{others} = ON,
-                 rpl_semi_sync_{role}_wait_point = AFTER_SYNC;
-             SET GLOBAL rpl_semi_sync_{role}_enabled = ON"
-        );
-        server.execute("", &waiting).await;
+        hold_commits(&server).await;
         let before = server.binlog_position().await;
         let mut writer = server.connect("shop").await;
         let writing = tokio::spawn(async move { writer.query_drop("UPDATE t SET v = 2").await });
@@ -410,7 +400,7 @@ async fn a_commit_that_is_logged_and_not_visible_is_not_contained() {
             !writing.is_finished() && !settling.is_finished(),
             "what is in the log must be visible first"
         );
-        server.execute("", &format!("SET GLOBAL rpl_semi_sync_{role}_enabled = OFF")).await;
+        release_commits(&server).await;
         writing.await.unwrap().unwrap();
         let settled = settling.await.unwrap().unwrap().unwrap();
         assert_eq!(rows(&settled), [["1", "2"]]);

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Error};
 use rowbridge_schema::sql::backticked_table;
 use rowbridge_schema::{Column, Dialect, TableDef, TableName, TablePatterns};
 
 use super::client::Server;
 use super::error::MysqlError;
+
+const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
 /// A captured table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +86,22 @@ type IndexColumn = (Option<String>, bool, bool);
 
 /// How often a table is looked at that is another one each time.
 const MAX_LOOKS: usize = 20;
+
+/// Returns once no statement is about to change one of these tables: MySQL writes a statement into its log before others see
+/// what it has done, and keeps the table's metadata lock until they do, for which SHOW CREATE TABLE waits.
+///
+/// # Errors
+/// [`MysqlError::Query`] if the connection is lost or the wait is longer than the server's `lock_wait_timeout`. A table that
+/// is not there is none.
+pub async fn settle(conn: &mut Conn, tables: &[TableName]) -> Result<(), MysqlError> {
+    for table in tables {
+        match conn.query_drop(format!("SHOW CREATE TABLE {}", backticked_table(table))).await {
+            Err(Error::Server(error)) if error.code != ER_LOCK_WAIT_TIMEOUT => {}
+            done => done.map_err(MysqlError::query("wait for a change of a table's definition"))?,
+        }
+    }
+    Ok(())
+}
 
 /// Base tables that match, with their columns and keys. System databases never match.
 ///

@@ -384,6 +384,11 @@ impl MysqlCapture {
     /// Names or shapes of tables may have changed, or rows without being logged.
     fn schema(&mut self, read: &Read) {
         self.reload = true;
+        for name in read.names().into_iter().filter(|name| self.options.tables.matches(name)) {
+            if !self.unsettled.contains(&name) {
+                self.unsettled.push(name);
+            }
+        }
         if read.has_word(&["ALTER", "INDEX", "RENAME", "REPLACE"]) {
             self.captured_in(read).into_iter().for_each(|table| self.doubts.alter(table));
         }

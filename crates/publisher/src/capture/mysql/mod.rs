@@ -124,6 +124,8 @@ pub struct MysqlCapture {
     asked: bool,
     asking: Option<Question>,
     reload: bool,
+    /// Tables that the statements behind `reload` name.
+    unsettled: Vec<TableName>,
     pending: VecDeque<Captured>,
     /// Log events were passed since we last said how far we are.
     unsaid: bool,
@@ -189,6 +191,7 @@ impl MysqlCapture {
             asked: false,
             asking: None,
             reload: false,
+            unsettled: Vec::new(),
             pending: VecDeque::new(),
             unsaid: true,
             options,
@@ -270,8 +273,10 @@ impl MysqlCapture {
         self.reload = false;
         let (sql, tables, server) = (Arc::clone(&self.sql), self.options.tables.clone(), self.server.clone());
         let known = self.catalog.clone();
+        let unsettled = std::mem::take(&mut self.unsettled);
         self.asking = Some(Question::Catalog(tokio::spawn(async move {
             let mut sql = sql.lock().await;
+            catalog::settle(&mut sql, &unsettled).await?;
             let catalog = catalog::load(&mut sql, &server, &tables, &known).await?;
             let end = setup::log_end(&mut sql, &server).await?;
             Ok((catalog, setup::offset(&end)))
