@@ -1,7 +1,7 @@
 //! One lane's session and the way of a delivery through it.
 //!
 //! - The common case is one round trip: BEGIN, progress moved from where it is believed to be, the set form of every
-//!   table, COMMIT. If progress is elsewhere or a row is refused, the statements behind fail with it, COMMIT is a
+//!   table, COMMIT; one message if it is small. If progress is elsewhere or a row is refused, the statements behind fail with it, COMMIT is a
 //!   rollback, and the careful way starts over.
 //! - The careful way locks the progress row, compares, and goes step by step with a savepoint before each: set form, else
 //!   change by change in source order with constraints deferred, else the final rows; only then is the delivery refused.
@@ -12,8 +12,7 @@ use std::time::Instant;
 
 use rowbridge_schema::wire::{Delivery, FailingChange};
 use rowbridge_schema::{Failpoint, Position, TableId};
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::Error;
 use tracing::{debug, info};
 
 use super::binding::Binding;
@@ -21,16 +20,12 @@ use super::error::{PostgresError, Verdict, describe, failed, verdict};
 use super::progress::ProgressRow;
 use super::rows::{self, RowError};
 use super::session::Session;
-use super::set::{self, Call, Flight, RowFault};
-use super::straight::Straight;
+use super::set::{self, Call, RowFault};
 use super::{Settings, settle};
 use crate::apply::decision::{Decision, decide};
 use crate::apply::{Applied, Progress, TargetLane};
 use crate::cross;
-use crate::plan::{Event, Plan, Step, fold, plan};
-
-/// Most statements of one round trip. More tables than this in one delivery take the careful way.
-const MAX_IN_FLIGHT: usize = 256;
+use crate::plan::{Event, Step, fold, plan};
 
 /// Deliveries that a table goes without COPY after it met a row that was there.
 const WITHOUT_COPY: u32 = 16;
@@ -55,7 +50,7 @@ pub struct PostgresLane {
     /// Tables that collect keys for a re-snapshot, by name; `None` when that has to be looked up.
     pub(super) collecting: Option<HashSet<String>>,
     /// What is committed, as far as this session knows.
-    committed: Option<Progress>,
+    pub(super) committed: Option<Progress>,
     /// What lies in the open transaction.
     pub(super) staged: Option<Progress>,
     /// An open transaction was given up for the catalog's sake, which was read anew; until the next commit or verdict.
@@ -67,7 +62,7 @@ pub(super) enum Stop {
     /// The data is refused.
     Rejected(Vec<FailingChange>),
     /// The catalog is not what was cached: try once more.
-    Catalog(tokio_postgres::Error),
+    Catalog(Error),
     /// No verdict.
     Error(PostgresError),
 }
@@ -78,7 +73,7 @@ impl From<PostgresError> for Stop {
     }
 }
 
-pub(super) fn stop(doing: &'static str, error: tokio_postgres::Error) -> Stop {
+pub(super) fn stop(doing: &'static str, error: Error) -> Stop {
     if verdict(&error) == Verdict::Catalog { Stop::Catalog(error) } else { Stop::Error(failed(doing, error)) }
 }
 
@@ -87,7 +82,7 @@ pub(super) fn rejected(fault: RowFault) -> Stop {
     Stop::Rejected(vec![FailingChange { position, table, column, key, reason }])
 }
 
-enum Outcome {
+pub(super) enum Outcome {
     Done(Applied),
     Careful,
 }
@@ -131,81 +126,14 @@ impl PostgresLane {
         self.committed.as_ref().map(|progress| progress.position)
     }
 
-    /// The set form of everything in one round trip.
-    async fn quickly(&mut self, delivery: &Delivery<'_>, to: Position) -> Result<Outcome, Stop> {
-        let Some(stored) = self.committed.clone() else { return Ok(Outcome::Careful) };
-        if self.collecting.is_none() || delivery.head.open || stored.source != delivery.head.source {
-            return Ok(Outcome::Careful);
-        }
-        let straight = self.straight(delivery, stored.position);
-        let plan = if straight.is_some() { Plan::default() } else { plan(delivery, Some(stored.position)) };
-        let events: &[Event<'_>] = match &plan.steps[..] {
-            [] => &[],
-            [Step::Rows(events)] => events,
-            _ => return Ok(Outcome::Careful),
-        };
-        let Ok(Some(mut calls)) = self.calls(events, false, true) else { return Ok(Outcome::Careful) };
-        calls.extend(self.collected(events));
-        if calls.len().max(straight.as_ref().map_or(0, Vec::len)) > MAX_IN_FLIGHT {
-            return Ok(Outcome::Careful);
-        }
-        let doing = "applying a delivery";
-        let advance = self
-            .session
-            .prepare(&self.row.advance_sql(), ProgressRow::ADVANCE_TYPES)
-            .await
-            .map_err(|e| stop(doing, e))?;
-        let (stream, endpoint) = (self.row.stream.as_str(), self.row.endpoint.as_str());
-        let (old, new) = (stored.position.to_string(), to.to_string());
-        let (old_epoch, new_epoch) = (i64::from(stored.position.epoch), i64::from(to.epoch));
-        let (session, sets) =
-            set::flights(&mut self.session, &calls, true).await.map_err(|e| stop(doing, e))?;
-        let mut flights: Vec<Flight<'_>> = Vec::with_capacity(sets.len() + 4);
-        let batch = |sql: &'static str| {
-            Flight::Statement(Box::pin(async move { session.batch(sql).await.map(|()| 0) }))
-        };
-        flights.push(batch(LOCK_PROGRESS));
-        flights.push(Flight::Statement(Box::pin(async {
-            let params: [&(dyn ToSql + Sync); 7] =
-                [&stream, &endpoint, &stored.source.0, &old_epoch, &old, &new, &new_epoch];
-            session.client.query_one(&advance, &params).await.map(|_| 1)
-        })));
-        flights.push(batch(LOCK_ROWS));
-        flights.extend(sets);
-        flights.extend(straight.iter().flatten().map(|rows| Flight::Copy(Box::pin(rows.send(session)))));
-        flights.push(batch("COMMIT"));
-        let copied = flights.iter().any(|flight| matches!(flight, Flight::Copy(_)));
-        let results = set::fly(flights).await;
-        let error = results.into_iter().enumerate().find_map(|(i, result)| result.err().map(|e| (i, e)));
-        let Some((index, error)) = error else {
-            self.committed = Some(Progress { source: stored.source, position: to });
-            let changes = straight.map_or(plan.changes, |all| all.iter().map(Straight::changes).sum());
-            return Ok(Outcome::Done(Applied::Committed { position: to, changes }));
-        };
-        debug!(index, error = %error, "the quick way failed");
-        if copied && error.as_db_error().is_some() {
-            // Nothing was sent behind a COPY that failed, not even the end of the transaction.
-            self.session.batch("ROLLBACK").await.map_err(|e| stop(doing, e))?;
-            self.refrain_from_copy(events.iter().map(|event| event.table));
-            self.refrain_from_copy(straight.iter().flatten().map(Straight::table));
-        }
-        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && index == 1 {
-            return Err(Stop::Error(PostgresError::Locked));
-        }
-        match self.session.verdict(&error) {
-            Verdict::Data => Ok(Outcome::Careful),
-            Verdict::Catalog | Verdict::Again | Verdict::Refused => Err(stop(doing, error)),
-        }
-    }
-
     /// The next deliveries of these tables go without COPY: under a snapshot, rows often are there before it comes to them.
-    fn refrain_from_copy(&mut self, tables: impl Iterator<Item = TableId>) {
+    pub(super) fn refrain_from_copy(&mut self, tables: impl Iterator<Item = TableId>) {
         self.no_copy.extend(tables.map(|table| (table, WITHOUT_COPY)));
     }
 
     /// The set form of the changes, `None` if a table must go change by change. With `part`, only those tables count
     /// that do not have to.
-    fn calls<'d>(
+    pub(super) fn calls<'d>(
         &mut self,
         events: &[Event<'d>],
         part: bool,

@@ -3,6 +3,7 @@
 mod barriers;
 mod bind;
 mod binding;
+mod brief;
 mod catalog;
 mod check;
 mod collect;
@@ -11,6 +12,7 @@ mod create;
 mod error;
 mod lane;
 mod progress;
+mod quick;
 mod rows;
 mod session;
 mod set;

@@ -54,6 +54,11 @@ pub(super) struct Session {
     /// The catalog was read since a statement did not find something: what is missing now, the data names.
     pub(super) catalog_is_fresh: bool,
     statements: HashMap<String, Statement>,
+    /// Those that are prepared under a name, by their text.
+    named: HashMap<String, u64>,
+    /// Names whose statements are to be dropped.
+    dropped: Vec<u64>,
+    next_name: u64,
     pub(super) watch: Watch,
 }
 
@@ -156,6 +161,9 @@ impl Session {
             version,
             catalog_is_fresh: false,
             statements: HashMap::new(),
+            named: HashMap::new(),
+            dropped: Vec::new(),
+            next_name: 0,
             watch: Watch::new(connection.abort_handle()),
         };
         session.check_process().await?;
@@ -203,9 +211,39 @@ impl Session {
         Ok(statement)
     }
 
+    /// A statement that text can EXECUTE, by [`Self::statement_name`]; outside of a transaction.
+    pub(super) async fn name(&mut self, sql: &str, types: &[&str]) -> Result<u64, tokio_postgres::Error> {
+        if let Some(number) = self.named.get(sql) {
+            return Ok(*number);
+        }
+        let mut text = String::new();
+        for number in self.dropped.drain(..) {
+            text.push_str(&format!("DEALLOCATE {};", Self::statement_name(number)));
+        }
+        let number = self.next_name;
+        self.next_name += 1;
+        let types = if types.is_empty() { String::new() } else { format!("({})", types.join(", ")) };
+        text.push_str(&format!("PREPARE {}{types} AS {sql}", Self::statement_name(number)));
+        self.batch(&text).await?;
+        self.named.insert(sql.to_owned(), number);
+        Ok(number)
+    }
+
+    /// Sees to it that so many names can be given without one being dropped.
+    pub(super) fn room_for_names(&mut self, count: usize) {
+        if self.named.len() + count > MAX_STATEMENTS {
+            self.dropped.extend(self.named.drain().map(|(_, number)| number));
+        }
+    }
+
+    pub(super) fn statement_name(number: u64) -> String {
+        format!("rowbridge_{number}")
+    }
+
     /// Forgets prepared statements: the catalog has changed.
     pub(super) fn forget_statements(&mut self) {
         self.statements.clear();
+        self.dropped.extend(self.named.drain().map(|(_, number)| number));
     }
 
     /// Runs one statement and gives the number of rows.

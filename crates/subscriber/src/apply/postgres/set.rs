@@ -287,7 +287,7 @@ pub(super) async fn pipeline(mut futures: Vec<InFlight<'_>>) -> Vec<Result<u64, 
 }
 
 /// `sql` failing with `division_by_zero` unless it touches as many rows as parameter `number` says.
-fn counted(sql: &str, number: usize) -> String {
+pub(super) fn counted(sql: &str, number: usize) -> String {
     format!(
         "WITH touched AS ({sql} RETURNING 1) SELECT 1 / (count(*) = ${number}::pg_catalog.int8)::pg_catalog.int4 \
          FROM touched"
