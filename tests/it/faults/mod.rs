@@ -1,5 +1,6 @@
 //! PostgreSQL to PostgreSQL when something goes wrong: each test breaks one thing on purpose and says what must hold.
 
+mod catalog;
 mod detached;
 mod lines;
 mod lost;

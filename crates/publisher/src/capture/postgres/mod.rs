@@ -9,6 +9,7 @@ pub mod client;
 pub mod error;
 mod labels;
 mod logical;
+mod look;
 pub mod pgoutput;
 mod relation;
 pub mod setup;
@@ -31,6 +32,7 @@ use tokio_postgres::Client;
 use self::catalog::Catalog;
 use self::client::{Connector, connect_options, refuse_pooler};
 pub use self::error::PostgresError;
+use self::look::Look;
 use self::pgoutput::Message;
 use self::relation::{Announced, Relation};
 use self::shapes::{Question, answer, sent_columns};
@@ -90,6 +92,8 @@ pub struct PostgresCapture {
     options: PostgresOptions,
     epoch: u32,
     sql: Arc<Client>,
+    /// The session of looks: in the other one, what the stream waits for would wait for them.
+    looks: Arc<Client>,
     stream: ReplicationStream,
     catalog: Arc<Catalog>,
     /// Columns of each table when its rows were last sent, or when this capture was opened.
@@ -109,6 +113,8 @@ pub struct PostgresCapture {
     unseen: Option<u32>,
     /// What the catalog is being asked.
     asking: Option<Question>,
+    /// A look into the catalog that goes on beside the stream.
+    look: Option<Look>,
     transaction: Option<Transaction>,
     watched: Vec<TableName>,
     pending: std::collections::VecDeque<Captured>,
@@ -149,7 +155,8 @@ impl PostgresCapture {
         options: PostgresOptions,
         start: &CaptureStart,
     ) -> Result<(Self, Opened), PostgresError> {
-        let sql = options.connector.connect("capture").await?;
+        let (sql, looks) =
+            tokio::try_join!(options.connector.connect("capture"), options.connector.connect("catalog"))?;
         setup::preflight(&sql).await?;
         refuse_pooler(&sql).await?;
         let catalog = catalog::load(&sql, &options.source.tables, None).await?;
@@ -190,6 +197,7 @@ impl PostgresCapture {
             options: PostgresOptions { earlier_epochs: earlier, ..options },
             epoch,
             sql: Arc::new(sql),
+            looks: Arc::new(looks),
             stream,
             sent: catalog.tables.values().map(sent_columns).collect(),
             catalog: Arc::new(catalog),
@@ -201,6 +209,7 @@ impl PostgresCapture {
             moved: Vec::new(),
             unseen: None,
             asking: None,
+            look: None,
             transaction: None,
             watched: Vec::new(),
             pending: std::collections::VecDeque::new(),
@@ -436,10 +445,15 @@ impl Capture for PostgresCapture {
                 continue;
             }
             // Between transactions only: what waits here belongs behind what was captured before it.
-            if self.transaction.is_none()
-                && let Some(captured) = self.pending.pop_front()
-            {
-                return Ok(captured);
+            if self.transaction.is_none() {
+                if let Some(captured) = self.pending.pop_front() {
+                    return Ok(captured);
+                }
+                if let Some(found) = self.found() {
+                    self.looked(found)?;
+                    continue;
+                }
+                self.look_if_due();
             }
             while let Some(frame) = self.stream.try_next()? {
                 if let Some(captured) = self.take(frame)? {
@@ -453,10 +467,6 @@ impl Capture for PostgresCapture {
                 continue;
             }
             self.tell().await?;
-            if self.transaction.is_none() && self.catalog_due <= Instant::now() {
-                self.ask_catalog();
-                continue;
-            }
             // A link that died without a word: ask at half the limit, give up at the limit.
             let silence = self.heard_at.elapsed();
             if silence >= SILENCE_LIMIT {
@@ -471,9 +481,17 @@ impl Capture for PostgresCapture {
                 tokio::time::sleep(GATHER).await;
             }
             let pause = if self.told < self.confirmed { CONFIRM_INTERVAL } else { CATALOG_INTERVAL };
-            if let Ok(frame) = tokio::time::timeout(pause, self.stream.next()).await
-                && let Some(captured) = self.take(frame?)?
-            {
+            let look = self.look.as_mut().filter(|_| self.transaction.is_none());
+            let frame = tokio::select! {
+                biased; // 1 what the stream brings, 2 what the catalog says
+                frame = self.stream.next() => frame?,
+                found = look::found(look) => {
+                    self.looked(found)?;
+                    continue;
+                }
+                () = tokio::time::sleep(pause) => continue,
+            };
+            if let Some(captured) = self.take(frame)? {
                 return Ok(captured);
             }
         }

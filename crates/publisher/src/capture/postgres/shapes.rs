@@ -1,4 +1,4 @@
-//! What the catalog is asked while the stream runs: the tables that there are, and what a Relation message means.
+//! What the catalog is asked while the stream waits: the tables that there are, and what a Relation message means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 
 use super::catalog::{self, Catalog};
 use super::error::PostgresError;
+use super::look::{self, Found};
 use super::relation::{self, Announced, Relation, Resolved};
 use super::setup::{self, PublicationPlan};
 use super::transaction::Transaction;
@@ -17,7 +18,7 @@ use super::{CATALOG_INTERVAL, PostgresCapture};
 use crate::capture::Captured;
 use crate::state::{self, SentColumns};
 
-/// How long the catalog may take; the stream waits meanwhile. Seconds are much even with very many tables.
+/// How long the catalog may take. Seconds are much even with very many tables.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A commit is visible to others microseconds after it was shipped, or when the synchronous standby has it.
@@ -26,7 +27,7 @@ const VISIBLE_POLL: Duration = Duration::from_millis(2);
 /// A question to the catalog. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
 /// for the stream, and a question that began anew each time would never be answered.
 pub(super) enum Question {
-    Catalog(JoinHandle<Result<(Catalog, PublicationPlan), PostgresError>>),
+    Catalog(JoinHandle<Result<Found, PostgresError>>),
     Relation(JoinHandle<Result<Resolved, PostgresError>>),
     Visible(JoinHandle<Result<(), PostgresError>>),
 }
@@ -38,7 +39,7 @@ pub(super) async fn answer<T>(task: &mut JoinHandle<Result<T, PostgresError>>) -
 }
 
 /// Asks in a task of its own.
-fn ask<T: Send + 'static>(
+pub(super) fn ask<T: Send + 'static>(
     question: impl Future<Output = Result<T, PostgresError>> + Send + 'static,
 ) -> JoinHandle<Result<T, PostgresError>> {
     let silent = PostgresError::Silent { action: "read the catalog", seconds: PATIENCE.as_secs() };
@@ -83,6 +84,10 @@ impl PostgresCapture {
                 let place = |column: &(String, String)| sent.iter().position(|c| c == column);
                 columns.sort_by_key(|column| place(column).unwrap_or(usize::MAX));
             }
+            let known = self.catalog.tables.get(&now.def.name);
+            if let Some(look) = &mut self.look {
+                look.outdated |= known.is_none_or(|known| known.def != now.def);
+            }
             self.has_columns(&now.def, columns);
         }
         self.relations.insert(announced.oid, relation);
@@ -121,14 +126,14 @@ impl PostgresCapture {
         })));
     }
 
-    /// Asks for the whole catalog and brings the publications in line with it.
+    /// Asks for the whole catalog and brings the publications in line with it. A look that is under way is older.
     pub(super) fn ask_catalog(&mut self) {
+        self.look = None;
         let sql = Arc::clone(&self.sql);
         let (tables, publication) =
             (self.options.source.tables.clone(), self.options.source.publication.clone());
         self.asking = Some(Question::Catalog(ask(async move {
-            let catalog = catalog::load(&sql, &tables, None).await?;
-            let plan = setup::plan_publications(&sql, &catalog, &publication).await?;
+            let (catalog, plan) = look::read(&sql, &tables, &publication).await?;
             match setup::run_publications(&sql, &plan).await {
                 Ok(()) => Ok((catalog, plan)),
                 // The stream goes on, and the next look tries again.
