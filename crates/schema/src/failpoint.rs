@@ -57,7 +57,7 @@ failpoints! {
     /// Subscriber: progress is written in the open transaction, and no row.
     ProgressWritten = "progress-written",
     /// Subscriber: one table of a delivery is written, and not the next; in PostgreSQL, where statements go out together,
-    /// the first of them are answered.
+    /// the first of them are answered, a small delivery's together with its COMMIT.
     TableWritten = "table-written",
     /// Subscriber: everything is written and not committed.
     BeforeCommit = "before-commit",

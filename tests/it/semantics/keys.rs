@@ -193,6 +193,27 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..Scenario::EMPTY
     },
     Scenario {
+        name: "texts that look like parts of a statement",
+        tables: "CREATE TABLE t (k text PRIMARY KEY, v text, w varchar(20), b bytea, a text[], j jsonb)",
+        rows: "INSERT INTO t (k) VALUES ('there')",
+        steps: &[
+            Source(
+                r#"INSERT INTO t VALUES ('', '', '', '', '{}', '""'), ('NULL', 'NULL', 'null', NULL, '{NULL,"NULL"}', 'null'), (' ', ' a ', E'\t', '\x5c27', NULL, NULL)"#,
+            ),
+            Source(
+                r#"INSERT INTO t VALUES ('\', 'a\', '\''''', '\x00', '{"\\"}', '"\\"'), ('"', '""', 'a"', NULL, '{"\""}', NULL)"#,
+            ),
+            Source(
+                r#"INSERT INTO t VALUES ('''', '''''', ''');--', NULL, NULL, NULL), ('{', '{,}', '}', NULL, '{"{"}', '{}'), (',', ',,', 'a,b', NULL, NULL, '[]'), (E'\n', E'\r\n', '$1', NULL, NULL, NULL), ('ä☃', 'é', '漢字', NULL, NULL, NULL)"#,
+            ),
+            Source("UPDATE t SET v = k, w = left(k, 20), a = ARRAY[k, NULL, '']"),
+            Source(r#"UPDATE t SET k = k || '''"\' || k WHERE k <> 'there'"#),
+            Source(r#"DELETE FROM t WHERE v IN ('', 'NULL', ' ', '\', '"', '''', '{')"#),
+        ],
+        compared: &["t"],
+        ..Scenario::EMPTY
+    },
+    Scenario {
         name: "tables without key",
         tables: "CREATE TABLE t (a int, b text); CREATE TABLE f (a int, b text, c jsonb, d json, e point, x xml); ALTER TABLE f REPLICA IDENTITY FULL;
                  CREATE TABLE left_alone (a int)",

@@ -12,6 +12,9 @@ use super::error::MysqlError;
 
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
+/// `ER_DBACCESS_DENIED_ERROR`, `ER_BAD_DB_ERROR`, `ER_TABLEACCESS_DENIED_ERROR`, `ER_NO_SUCH_TABLE`, `ER_VIEW_INVALID`.
+const NO_TABLE: [u16; 5] = [1044, 1049, 1142, 1146, 1356];
+
 /// A captured table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogTable {
@@ -87,20 +90,28 @@ type IndexColumn = (Option<String>, bool, bool);
 /// How often a table is looked at that is another one each time.
 const MAX_LOOKS: usize = 20;
 
-/// Returns once no statement is about to change one of these tables: MySQL writes a statement into its log before others see
-/// what it has done, and keeps the table's metadata lock until they do, for which SHOW CREATE TABLE waits.
+/// Waits until no statement is about to change one of these tables, and gives back those of which that is not certain: MySQL
+/// writes a statement into its log before others see what it has done, and keeps the table's metadata lock until they do, for
+/// which SHOW CREATE TABLE waits. Not for long: the lock may be that of another statement, which fills a new table.
 ///
 /// # Errors
-/// [`MysqlError::Query`] if the connection is lost or the wait is longer than the server's `lock_wait_timeout`. A table that
-/// is not there is none.
-pub async fn settle(conn: &mut Conn, tables: &[TableName]) -> Result<(), MysqlError> {
+/// [`MysqlError::Query`]. A table that is not there, or not for us, is none.
+pub async fn settle(conn: &mut Conn, tables: Vec<TableName>) -> Result<Vec<TableName>, MysqlError> {
+    if tables.is_empty() {
+        return Ok(tables);
+    }
+    let failed = || MysqlError::query("wait for a change of a table's definition");
+    conn.query_drop("SET SESSION lock_wait_timeout = 1").await.map_err(failed())?;
+    let mut unsettled = Vec::new();
     for table in tables {
-        match conn.query_drop(format!("SHOW CREATE TABLE {}", backticked_table(table))).await {
-            Err(Error::Server(error)) if error.code != ER_LOCK_WAIT_TIMEOUT => {}
-            done => done.map_err(MysqlError::query("wait for a change of a table's definition"))?,
+        match conn.query_drop(format!("SHOW CREATE TABLE {}", backticked_table(&table))).await {
+            Err(Error::Server(error)) if error.code == ER_LOCK_WAIT_TIMEOUT => unsettled.push(table),
+            Err(Error::Server(error)) if NO_TABLE.contains(&error.code) => {}
+            done => done.map_err(failed())?,
         }
     }
-    Ok(())
+    conn.query_drop("SET SESSION lock_wait_timeout = DEFAULT").await.map_err(failed())?;
+    Ok(unsettled)
 }
 
 /// Base tables that match, with their columns and keys. System databases never match.

@@ -4,7 +4,8 @@
 //! one is in the catalog only, which may be ahead of the log that is being read: the index may have come, gone or become
 //! another one in between, and a row that is looked for by it may not be the only one. So until the log has been read up to
 //! where it ended when the catalog was, the rows of such a table are taken for those of a table without key, each told by
-//! all of its values. That is right whatever the key was. The catalog is never behind the log: see [`super::catalog::settle`].
+//! all of its values. That is right whatever the key was. So they are, too, as long
+//! as the catalog may be behind the log: see [`super::catalog::settle`].
 
 use std::collections::{HashMap, HashSet};
 

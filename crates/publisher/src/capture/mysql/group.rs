@@ -384,14 +384,15 @@ impl MysqlCapture {
     /// Names or shapes of tables may have changed, or rows without being logged.
     fn schema(&mut self, read: &Read) {
         self.reload = true;
-        for name in read.names().into_iter().filter(|name| self.options.tables.matches(name)) {
-            if !self.unsettled.contains(&name) {
-                self.unsettled.push(name);
-            }
-        }
+        // By the names that table maps have, too: a statement may write them in another case.
+        let mut named = self.captured_in(read);
+        let lowered: Vec<_> = named.iter().map(lower).collect();
+        let known = self.catalog.tables.keys().filter(|known| lowered.contains(&lower(known)));
+        named.extend(known.cloned());
         if read.has_word(&["ALTER", "INDEX", "RENAME", "REPLACE"]) {
-            self.captured_in(read).into_iter().for_each(|table| self.doubts.alter(table));
+            named.iter().for_each(|table| self.doubts.alter(table.clone()));
         }
+        self.unsettled.extend(named);
         // Another table under the name of a captured one, or rows that come and go with their files.
         let unlogged = [
             "RENAME",

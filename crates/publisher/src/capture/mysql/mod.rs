@@ -31,12 +31,14 @@ pub(crate) mod value;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use rowbridge_schema::{Offset, Position, SourceId, TableDef, TableName, TablePatterns};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::binlog::{Binlog, LogEvent};
 use self::catalog::{Catalog, CatalogTable, Collations};
@@ -73,11 +75,14 @@ pub struct Opened {
 
 type Converting = Vec<(Arc<str>, Vec<u8>, String)>;
 
+type Found = (Catalog, Offset, Vec<TableName>);
+
 /// A question to the server. It runs as a task of its own: `next` is cancelled many times a second while a snapshot waits
 /// for the stream, and a question that began anew each time would never be answered.
 enum Question {
-    /// The whole catalog, behind a statement that may have changed it, and then the log's end.
-    Catalog(JoinHandle<Result<(Catalog, Offset), MysqlError>>),
+    /// The whole catalog, behind a statement that may have changed it, then the log's end; and tables of which the catalog may
+    /// be older than the log.
+    Catalog(JoinHandle<Result<Found, MysqlError>>),
     /// One table, whose table map is none that we know.
     Table(TableName, JoinHandle<Result<Option<CatalogTable>, MysqlError>>),
     /// Texts in charsets that only the server knows.
@@ -124,8 +129,10 @@ pub struct MysqlCapture {
     asked: bool,
     asking: Option<Question>,
     reload: bool,
-    /// Tables that the statements behind `reload` name.
-    unsettled: Vec<TableName>,
+    /// Tables that statements have named, and of which the catalog may be older than the log.
+    unsettled: HashSet<TableName>,
+    /// When it is looked at again for their sake.
+    settle_due: Instant,
     pending: VecDeque<Captured>,
     /// Log events were passed since we last said how far we are.
     unsaid: bool,
@@ -191,7 +198,8 @@ impl MysqlCapture {
             asked: false,
             asking: None,
             reload: false,
-            unsettled: Vec::new(),
+            unsettled: HashSet::new(),
+            settle_due: Instant::now(),
             pending: VecDeque::new(),
             unsaid: true,
             options,
@@ -276,10 +284,10 @@ impl MysqlCapture {
         let unsettled = std::mem::take(&mut self.unsettled);
         self.asking = Some(Question::Catalog(tokio::spawn(async move {
             let mut sql = sql.lock().await;
-            catalog::settle(&mut sql, &unsettled).await?;
+            let unsettled = catalog::settle(&mut sql, unsettled.into_iter().collect()).await?;
             let catalog = catalog::load(&mut sql, &server, &tables, &known).await?;
             let end = setup::log_end(&mut sql, &server).await?;
-            Ok((catalog, setup::offset(&end)))
+            Ok((catalog, setup::offset(&end), unsettled))
         })));
     }
 
@@ -327,8 +335,14 @@ impl MysqlCapture {
             Some(Question::Catalog(task)) => {
                 let answered = answer(task).await;
                 self.asking = None;
-                let (catalog, end) = answered?;
+                let (catalog, end, unsettled) = answered?;
                 self.reloaded(catalog, end)?;
+                for table in unsettled {
+                    tracing::info!(%table, "a statement on the table has not taken effect: its key is not certain yet");
+                    self.doubts.alter(table.clone());
+                    self.unsettled.insert(table);
+                    self.settle_due = Instant::now() + SETTLE_INTERVAL;
+                }
             }
             Some(Question::Table(name, task)) => {
                 let answered = answer(task).await;
@@ -357,6 +371,9 @@ impl MysqlCapture {
 fn lower(name: &TableName) -> (String, String) {
     (name.schema.as_deref().unwrap_or_default().to_lowercase(), name.name.to_lowercase())
 }
+
+/// How often the catalog is looked at for tables whose statements have not taken effect.
+const SETTLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Rows of one question.
 const TEXTS_PER_QUESTION: usize = 500;
@@ -425,7 +442,8 @@ impl Capture for MysqlCapture {
             }
             // Between transactions only: what waits here belongs behind what was captured before it.
             if self.group.is_none() {
-                if self.reload {
+                let unsettled = !self.unsettled.is_empty() && self.settle_due <= Instant::now();
+                if self.reload || unsettled {
                     self.ask_catalog();
                     continue;
                 }

@@ -99,10 +99,10 @@ pub(super) async fn apply(
     manner: Manner,
 ) -> Result<(), RowError> {
     let mut open: Option<(&Arc<Binding>, TableId, Inserts)> = None;
-    let mut rest = events;
-    while let [(number, event), behind @ ..] = rest {
-        let deletes = rest;
-        rest = behind;
+    let mut at = 0;
+    while let Some((number, event)) = events.get(at) {
+        let from_here = &events[at..];
+        at += 1;
         let Some(binding) = bindings.get(&event.table) else { continue };
         check(binding, event)?;
         let row = event.row();
@@ -131,15 +131,13 @@ pub(super) async fn apply(
         if odd {
             pipe.lenient(true);
         }
-        if !odd && manner == Manner::Together && keyless_delete(binding, event) {
-            let more = |(_, e): &&(usize, Event<'_>)| {
-                e.table == event.table && keyless_delete(binding, e) && !binding.has_enum_error(e)
-            };
-            let (deletes, behind) = deletes.split_at(1 + behind.iter().take_while(more).count());
-            rest = behind;
-            for (number, event, count) in alike(deletes) {
+        if manner == Manner::Together && binding.def.key.is_empty() && event.op == Op::Delete {
+            let same = |(_, e): &&(usize, Event<'_>)| e.table == event.table && e.op == Op::Delete;
+            let count = from_here.iter().take_while(same).count();
+            for (number, event, count) in alike(&from_here[..count]) {
                 keyless(pipe, binding, event, &event.row(), number, count).await?;
             }
+            at += count - 1;
         } else if binding.def.key.is_empty() {
             keyless(pipe, binding, event, &row, *number, 1).await?;
         } else {
@@ -295,10 +293,6 @@ async fn update_or_insert(
     }
     insert_unless(pipe.sql(), binding, &columns, row, "@rowbridge = 0").map_err(&wrong)?;
     Ok(pipe.end(Purpose::Change(number)).await?)
-}
-
-fn keyless_delete(binding: &Binding, event: &Event<'_>) -> bool {
-    binding.def.key.is_empty() && event.op == Op::Delete
 }
 
 /// Deletes of identical rows as one and how many they are. Each statement reads the table from its start, over all that

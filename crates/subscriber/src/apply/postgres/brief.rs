@@ -3,6 +3,8 @@
 //! In the extended protocol every statement is answered by itself, and each answer is a packet that wakes this side: for
 //! one row that costs both sides more than the row. One simple query of several statements is answered once (PostgreSQL
 //! manual, "Multiple Statements in a Simple Query"). Plans are kept all the same: the statements are EXECUTEs.
+//!
+//! The values are in the text, which the server logs if a statement fails.
 
 use std::fmt::Write as _;
 
@@ -10,6 +12,7 @@ use futures_util::StreamExt as _;
 use rowbridge_schema::Failpoint;
 use tokio_postgres::SimpleQueryMessage;
 
+use super::lane::{LOCK_PROGRESS, LOCK_ROWS};
 use super::session::Session;
 use super::set::{Call, Texts, counted};
 
@@ -81,27 +84,46 @@ fn element(text: &str, sql: &mut String) {
     sql.push('"');
 }
 
-/// Whether the calls are few and small.
+/// Whether the calls are few and small. A text with NUL, which no message holds, is left to the way that says so.
 pub(super) fn fits(calls: &[Call<'_>]) -> bool {
+    let mut texts = calls.iter().flat_map(|call| &call.params).flatten().flatten();
     let bytes = |call: &Call<'_>| {
         call.params.iter().flatten().map(|text| 4 + text.as_ref().map_or(0, |text| text.len())).sum::<usize>()
     };
     calls.iter().map(|call| call.statements.len()).sum::<usize>() <= MOST_STATEMENTS
         && calls.iter().all(|call| call.copy.is_none())
         && calls.iter().map(bytes).sum::<usize>() <= MOST_BYTES
+        && !texts.any(|text| text.contains('\0'))
+}
+
+/// Why statements that went out together were not carried out.
+pub(super) struct Failed {
+    /// It was the beginning, or progress.
+    pub(super) before_rows: bool,
+    pub(super) error: tokio_postgres::Error,
 }
 
 /// A transaction under construction.
 pub(super) struct Brief {
     sql: String,
     statements: usize,
+    /// Statements before the first that writes rows.
+    before_rows: usize,
 }
 
 impl Brief {
     pub(super) fn begin(session: &mut Session) -> Self {
         // Progress is one more.
         session.room_for_names(MOST_STATEMENTS + 1);
-        Self { sql: "BEGIN".to_owned(), statements: 1 }
+        Self { sql: LOCK_PROGRESS.to_owned(), statements: 2, before_rows: 2 }
+    }
+
+    /// What follows may wait for locks as long as a session does.
+    pub(super) fn rows_follow(&mut self) {
+        self.sql.push(';');
+        self.sql.push_str(LOCK_ROWS);
+        self.statements += 1;
+        self.before_rows = self.statements;
     }
 
     /// Adds a statement, which is prepared if it is not yet.
@@ -145,19 +167,21 @@ impl Brief {
     /// Sends it with its COMMIT.
     ///
     /// # Errors
-    /// The index of the statement that failed (0 is BEGIN) and why. None behind it was run, and the transaction is still to
-    /// be rolled back.
-    pub(super) async fn commit(mut self, session: &Session) -> Result<(), (usize, tokio_postgres::Error)> {
+    /// Why a statement failed, and whether it was one before the rows. None behind it was run, and the transaction is still
+    /// to be rolled back.
+    pub(super) async fn commit(mut self, session: &Session) -> Result<(), Failed> {
         self.sql.push_str(";COMMIT");
+        let rows = self.before_rows..self.statements;
         let mut done = 0;
-        let mut answers =
-            std::pin::pin!(session.client.simple_query_raw(&self.sql).await.map_err(|error| (done, error))?);
+        let failed = |done: usize, error| Failed { before_rows: done < rows.start, error };
+        let sent = session.client.simple_query_raw(&self.sql).await;
+        let mut answers = std::pin::pin!(sent.map_err(|error| failed(done, error))?);
         while let Some(answer) = answers.next().await {
-            if let SimpleQueryMessage::CommandComplete(_) = answer.map_err(|error| (done, error))? {
-                done += 1;
-                if (3..=self.statements).contains(&done) {
+            if let SimpleQueryMessage::CommandComplete(_) = answer.map_err(|error| failed(done, error))? {
+                if rows.contains(&done) {
                     Failpoint::TableWritten.pass();
                 }
+                done += 1;
             }
         }
         session.watch.answered();

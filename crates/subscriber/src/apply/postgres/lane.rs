@@ -1,8 +1,8 @@
 //! One lane's session and the way of a delivery through it.
 //!
 //! - The common case is one round trip: BEGIN, progress moved from where it is believed to be, the set form of every
-//!   table, COMMIT; one message if it is small. If progress is elsewhere or a row is refused, the statements behind fail with it, COMMIT is a
-//!   rollback, and the careful way starts over.
+//!   table, COMMIT; one message if it is small. If progress is elsewhere or a row is refused, nothing behind it is done
+//!   either, all is rolled back, and the careful way starts over.
 //! - The careful way locks the progress row, compares, and goes step by step with a savepoint before each: set form, else
 //!   change by change in source order with constraints deferred, else the final rows; only then is the delivery refused.
 
@@ -31,10 +31,10 @@ use crate::plan::{Event, Step, fold, plan};
 const WITHOUT_COPY: u32 = 16;
 
 /// The lane's own row is free or in the hands of another publisher: no reason to wait long.
-const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
+pub(super) const LOCK_PROGRESS: &str = "BEGIN; SET LOCAL lock_timeout = '2s'";
 
 /// Back to the session's own bound.
-const LOCK_ROWS: &str = "SET LOCAL lock_timeout TO DEFAULT";
+pub(super) const LOCK_ROWS: &str = "SET LOCAL lock_timeout TO DEFAULT";
 
 /// One lane of a PostgreSQL target.
 pub struct PostgresLane {

@@ -7,9 +7,9 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tracing::debug;
 
-use super::brief::{self, Brief, Param};
+use super::brief::{self, Brief, Failed, Param};
 use super::error::{PostgresError, Verdict};
-use super::lane::{Outcome, PostgresLane, Stop, stop};
+use super::lane::{LOCK_PROGRESS, LOCK_ROWS, Outcome, PostgresLane, Stop, stop};
 use super::progress::ProgressRow;
 use super::set::{self, Call, Flight};
 use super::straight::Straight;
@@ -19,8 +19,11 @@ use crate::plan::{Event, Plan, Step, plan};
 /// Most statements of one round trip. More tables than this in one delivery take the careful way.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// What became of statements that went out together: the index of the first that failed, and why.
-type Sent = Result<(), (usize, Error)>;
+/// What goes out before the statements that write rows: the beginning, progress, another bound for locks.
+const BEFORE_ROWS: usize = 3;
+
+/// What became of statements that went out together.
+type Sent = Result<(), Failed>;
 
 impl PostgresLane {
     /// The set form of everything in one round trip.
@@ -48,12 +51,12 @@ impl PostgresLane {
             false => self.in_flight(&stored, to, &calls, straight.as_deref().unwrap_or_default()).await,
         };
         let error = sent.map_err(|e| stop(doing, e))?.err();
-        let Some((index, error)) = error else {
+        let Some(Failed { before_rows, error }) = error else {
             self.committed = Some(Progress { source: stored.source, position: to });
             let changes = straight.map_or(plan.changes, |all| all.iter().map(Straight::changes).sum());
             return Ok(Outcome::Done(Applied::Committed { position: to, changes }));
         };
-        debug!(index, error = %error, "the quick way failed");
+        debug!(before_rows, error = %error, "the quick way failed");
         let copied = straight.is_some() || calls.iter().any(|call| call.copy.is_some());
         if (small || copied) && error.as_db_error().is_some() {
             // Nothing was done behind what failed, not even the end of the transaction.
@@ -63,7 +66,7 @@ impl PostgresLane {
             self.refrain_from_copy(events.iter().map(|event| event.table));
             self.refrain_from_copy(straight.iter().flatten().map(Straight::table));
         }
-        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && index == 1 {
+        if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && before_rows {
             return Err(Stop::Error(PostgresError::Locked));
         }
         match self.session.verdict(&error) {
@@ -72,7 +75,7 @@ impl PostgresLane {
         }
     }
 
-    /// A small delivery as one message. The inner error is that of a statement, with its index; 1 is progress.
+    /// A small delivery as one message. The inner error is that of a statement.
     async fn briefly(&mut self, stored: &Progress, to: Position, calls: &[Call<'_>]) -> Result<Sent, Error> {
         let (old, new) = (stored.position.to_string(), to.to_string());
         let mut brief = Brief::begin(&mut self.session);
@@ -86,6 +89,7 @@ impl PostgresLane {
             Param::Number(i64::from(to.epoch)),
         ];
         brief.add(&mut self.session, &self.row.advance_sql(), &advance).await?;
+        brief.rows_follow();
         brief.add_calls(&mut self.session, calls).await?;
         Ok(brief.commit(&self.session).await)
     }
@@ -107,17 +111,21 @@ impl PostgresLane {
         let batch = |sql: &'static str| {
             Flight::Statement(Box::pin(async move { session.batch(sql).await.map(|()| 0) }))
         };
-        flights.push(batch("BEGIN"));
+        flights.push(batch(LOCK_PROGRESS));
         flights.push(Flight::Statement(Box::pin(async {
             let params: [&(dyn ToSql + Sync); 7] =
                 [&stream, &endpoint, &stored.source.0, &old_epoch, &old, &new, &new_epoch];
             session.client.query_one(&advance, &params).await.map(|_| 1)
         })));
+        flights.push(batch(LOCK_ROWS));
         flights.extend(sets);
         flights.extend(straight.iter().map(|rows| Flight::Copy(Box::pin(rows.send(session)))));
         flights.push(batch("COMMIT"));
         let results = set::fly(flights).await;
-        let error = results.into_iter().enumerate().find_map(|(i, result)| result.err().map(|e| (i, e)));
-        Ok(error.map_or(Ok(()), Err))
+        let failed = results.into_iter().enumerate().find_map(|(i, result)| {
+            let error = result.err()?;
+            Some(Failed { before_rows: i < BEFORE_ROWS, error })
+        });
+        Ok(failed.map_or(Ok(()), Err))
     }
 }

@@ -173,6 +173,9 @@ async fn keyless(
     Ok((rows == 0 && !event.maybe_missing).then_some(MISSING))
 }
 
+/// Deletes from which one pass over the whole table is worth it: alone, each ends where its row is found.
+const DELETES_TOGETHER: usize = 8;
+
 /// How many changes from the first on, all of one keyless table, [`together`] takes.
 pub(super) fn alike(binding: &Binding, events: &[Event<'_>]) -> usize {
     let Some(first) = events.first() else { return 0 };
@@ -190,7 +193,8 @@ pub(super) fn alike(binding: &Binding, events: &[Event<'_>]) -> usize {
     if !binding.def.key.is_empty() || (first.op == Op::Delete && !knows_all()) {
         return 1;
     }
-    events.iter().take_while(same).count().max(1)
+    let count = events.iter().take_while(same).count().max(1);
+    if first.op == Op::Delete && count < DELETES_TOGETHER { 1 } else { count }
 }
 
 /// Inserts or deletes consecutive rows of a keyless table at once: one by one, each delete would read the table from its

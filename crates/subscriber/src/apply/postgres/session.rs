@@ -27,6 +27,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("bytea_output", "hex"),
     ("lc_monetary", "C"),
     ("standard_conforming_strings", "on"),
+    ("array_nulls", "on"),
     ("statement_timeout", "0"),
     ("lock_timeout", "20s"),
     ("idle_in_transaction_session_timeout", "0"),

@@ -187,16 +187,15 @@ pub(super) fn delete_one(binding: &Binding, old: &[u16]) -> String {
 /// Deletes as many of identical rows as are named, in one pass over the table. Parameters: the old rows.
 pub(super) fn delete_many(binding: &Binding, old: &[u16]) -> String {
     let columns = bound(binding, old);
-    // One text for a row, since `IS NOT DISTINCT FROM` is nothing to hash by.
+    // Arrays, whose NULLs are equal: `IS NOT DISTINCT FROM` is nothing to hash by.
     let image = |texts: Vec<String>| {
-        let quoted: Vec<_> =
-            texts.iter().map(|text| format!("pg_catalog.quote_nullable({text}::pg_catalog.text)")).collect();
-        format!("({}) COLLATE pg_catalog.\"C\"", quoted.join(" || ',' || "))
+        let texts: Vec<_> = texts.iter().map(|text| format!("{text}::pg_catalog.text")).collect();
+        format!("ARRAY[{}] COLLATE pg_catalog.\"C\"", texts.join(", "))
     };
     format!(
         "DELETE FROM {0} AS u USING (SELECT t.tableoid, t.ctid, n.count, \
          pg_catalog.row_number() OVER (PARTITION BY n.image) AS number FROM {0} AS t JOIN \
-         (SELECT {2} AS image, pg_catalog.count(*) AS count FROM {1} GROUP BY 1) AS n ON {3} = n.image) AS d \
+         (SELECT {2} AS image, pg_catalog.count(*) AS count FROM {1} GROUP BY 1) AS n ON ({3}) = n.image) AS d \
          WHERE u.tableoid = d.tableoid AND u.ctid = d.ctid AND d.number <= d.count",
         binding.table,
         source(1, columns.len()),
